@@ -1,0 +1,138 @@
+// Package scheduler decides, for one job at a time, what the cluster should change: which allocations to stop,
+// where to place new ones, how far a rollout may go, and what has to wait for room or time.
+//
+// Everything here takes values and returns values. Time and identity come in with the Input; equal inputs give
+// equal plans, and a plan that has been carried out leaves nothing to plan.
+package scheduler
+
+import (
+	"time"
+
+	"github.com/a43e60e4/cluster"
+)
+
+// Input is what a decision about one job is made from: a snapshot. Nothing in it is modified.
+type Input struct {
+	Now  time.Time
+	Seed [16]byte // random, drawn once for this input; new evaluations and deployments take their IDs from it
+
+	Eval       *cluster.Evaluation   // what asks for the decision: pending, or blocked and tried again. Watch does without
+	Job        *cluster.Job          // the newest version; nil when the job was purged
+	Allocs     []*cluster.Allocation // all of the job, of any version and status, in a stable order
+	Deployment *cluster.Deployment   // the job's newest, nil if it has none
+	Evals      []*cluster.Evaluation // the job's other unfinished ones: blocked, pending, waiting for their time
+
+	Nodes         []Node // all nodes of the cluster, ascending by ID
+	SnapshotIndex uint64 // the index of the state that all this was read from
+}
+
+// Plan is what should change for one job. It holds no references that the caller may not keep.
+type Plan struct {
+	Namespace   string
+	JobID       string
+	CreateIndex uint64 // of the job, 0 when it was purged
+	Version     uint64 // of the job
+
+	Eval        cluster.Evaluation   // the evaluation as it stands after the plan: complete, or still blocked
+	Stops       []Stop               // at most one for an allocation
+	Places      []Placement          // in the order in which they were chosen
+	Updates     []Update             // allocations that take the newest job version where they are
+	Waits       []Wait               // failed allocations that will be replaced later
+	Deployments []cluster.Deployment // created or changed: an old one cancelled, a new one begun. Whole values
+	Evals       []cluster.Evaluation // created or changed: blocked, follow-up, cancelled. Whole values
+}
+
+// Empty reports whether the plan changes nothing but its evaluation.
+func (p *Plan) Empty() bool {
+	return len(p.Stops) == 0 && len(p.Places) == 0 && len(p.Updates) == 0 && len(p.Waits) == 0 &&
+		len(p.Deployments) == 0 && len(p.Evals) == 0
+}
+
+// Stop ends an allocation: its desired status becomes stop (also when it has ended by itself).
+type Stop struct {
+	ID          cluster.ID
+	Description string // why, in words
+	Lost        bool   // its node is gone: the client status becomes lost as well
+}
+
+// Update gives an allocation the plan's version of the job, in place: it keeps its ID, node and ports.
+type Update struct {
+	ID cluster.ID
+	// DeploymentID is the deployment that the allocation joins; its health is then unknown again.
+	// Zero leaves deployment and health as they are.
+	DeploymentID cluster.ID
+}
+
+// Wait notes on a failed allocation which evaluation will replace it.
+type Wait struct {
+	ID             cluster.ID
+	FollowupEvalID cluster.ID // one of Plan.Evals
+}
+
+// Placement is a new allocation. Its ID is given by whoever stores it.
+type Placement struct {
+	NodeID       cluster.ID
+	TaskGroup    string
+	Index        int32
+	KeepVersion  bool                    // it runs the job version of Previous, not the plan's
+	Ports        []cluster.AllocatedPort // in the order of the group's reserved and then dynamic ports
+	Needs        cluster.Capacity        // what it takes of the node; follows from the group
+	Previous     cluster.ID              // the allocation that it replaces, zero if none; the two are to be linked
+	Reschedules  []cluster.RescheduleEvent
+	DeploymentID cluster.ID // zero outside deployments
+}
+
+// Node is a machine and what is taken of it. It is a value: With, Plus and Minus return another.
+type Node struct {
+	*cluster.Node
+	Used  cluster.Capacity // by the allocations whose tasks may still run (Allocation.Occupies)
+	Ports cluster.PortSet  // the host ports that these hold; the node's own reserved ports may be missing
+}
+
+// Lacks names what the node has too little of for the placement: "cpu", "memory", "disk" or a port;
+// "" if the placement fits. It asks nothing else, such as whether the node is ready.
+func (n Node) Lacks(p *Placement) string {
+	if dimension := n.Schedulable().Minus(n.Used).Lacking(p.Needs); dimension != "" {
+		return dimension
+	}
+	for _, port := range p.Ports {
+		if n.Ports.Has(int(port.Value)) {
+			return collision(port.Label, int(port.Value))
+		}
+	}
+	return ""
+}
+
+// With is the node with the placement on it.
+func (n Node) With(p *Placement) Node {
+	n.Used = n.Used.Plus(p.Needs)
+	n.Ports = withPorts(n.Ports, p.Ports)
+	return n
+}
+
+// Plus is the node with the allocation on it; one that occupies nothing changes nothing.
+func (n Node) Plus(a *cluster.Allocation) Node {
+	if a.Occupies() {
+		n.Used = n.Used.Plus(a.Group().Resources())
+		n.Ports = withPorts(n.Ports, a.Ports)
+	}
+	return n
+}
+
+// Minus is the node without the allocation, which is on it; one that occupies nothing changes nothing.
+func (n Node) Minus(a *cluster.Allocation) Node {
+	if a.Occupies() {
+		n.Used = n.Used.Minus(a.Group().Resources())
+		for _, port := range a.Ports {
+			n.Ports = n.Ports.Without(int(port.Value))
+		}
+	}
+	return n
+}
+
+func withPorts(set cluster.PortSet, ports []cluster.AllocatedPort) cluster.PortSet {
+	for _, port := range ports {
+		set = set.With(int(port.Value))
+	}
+	return set
+}
