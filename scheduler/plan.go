@@ -26,61 +26,14 @@ type Input struct {
 	SnapshotIndex uint64 // the index of the state that all this was read from
 }
 
-// Plan is what should change for one job. It holds no references that the caller may not keep.
-type Plan struct {
-	Namespace   string
-	JobID       string
-	CreateIndex uint64 // of the job, 0 when it was purged
-	Version     uint64 // of the job
-
-	Eval        cluster.Evaluation   // the evaluation as it stands after the plan: complete, or still blocked
-	Stops       []Stop               // at most one for an allocation
-	Places      []Placement          // in the order in which they were chosen
-	Updates     []Update             // allocations that take the newest job version where they are
-	Waits       []Wait               // failed allocations that will be replaced later
-	Deployments []cluster.Deployment // created or changed: an old one cancelled, a new one begun. Whole values
-	Evals       []cluster.Evaluation // created or changed: blocked, follow-up, cancelled. Whole values
-}
-
-// Empty reports whether the plan changes nothing but its evaluation.
-func (p *Plan) Empty() bool {
-	return len(p.Stops) == 0 && len(p.Places) == 0 && len(p.Updates) == 0 && len(p.Waits) == 0 &&
-		len(p.Deployments) == 0 && len(p.Evals) == 0
-}
-
-// Stop ends an allocation: its desired status becomes stop (also when it has ended by itself).
-type Stop struct {
-	ID          cluster.ID
-	Description string // why, in words
-	Lost        bool   // its node is gone: the client status becomes lost as well
-}
-
-// Update gives an allocation the plan's version of the job, in place: it keeps its ID, node and ports.
-type Update struct {
-	ID cluster.ID
-	// DeploymentID is the deployment that the allocation joins; its health is then unknown again.
-	// Zero leaves deployment and health as they are.
-	DeploymentID cluster.ID
-}
-
-// Wait notes on a failed allocation which evaluation will replace it.
-type Wait struct {
-	ID             cluster.ID
-	FollowupEvalID cluster.ID // one of Plan.Evals
-}
-
-// Placement is a new allocation. Its ID is given by whoever stores it.
-type Placement struct {
-	NodeID       cluster.ID
-	TaskGroup    string
-	Index        int32
-	KeepVersion  bool                    // it runs the job version of Previous, not the plan's
-	Ports        []cluster.AllocatedPort // in the order of the group's reserved and then dynamic ports
-	Needs        cluster.Capacity        // what it takes of the node; follows from the group
-	Previous     cluster.ID              // the allocation that it replaces, zero if none; the two are to be linked
-	Reschedules  []cluster.RescheduleEvent
-	DeploymentID cluster.ID // zero outside deployments
-}
+// The parts of a plan are nouns of the root package: the state stores them, the leader checks them.
+type (
+	Plan      = cluster.Plan
+	Stop      = cluster.Stop
+	Update    = cluster.Update
+	Wait      = cluster.Wait
+	Placement = cluster.Placement
+)
 
 // Node is a machine and what is taken of it. It is a value: With, Plus and Minus return another.
 type Node struct {
