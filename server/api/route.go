@@ -1,0 +1,78 @@
+package api
+
+import (
+	"net/url"
+	"strings"
+)
+
+// Capability is what a caller must be allowed to do to use a route.
+type Capability string
+
+// The capabilities. Those of a namespace are asked for in the namespace of the request.
+const (
+	NeedsNothing   Capability = "" // anybody who can connect
+	ListJobs       Capability = "list-jobs"
+	ReadJob        Capability = "read-job"
+	SubmitJob      Capability = "submit-job"
+	ParseJob       Capability = "parse-job"
+	AllocLifecycle Capability = "alloc-lifecycle"
+	ReadLogs       Capability = "read-logs"
+	ReadFS         Capability = "read-fs"
+	ReadNode       Capability = "node:read"
+	WriteNode      Capability = "node:write"
+	ReadAgent      Capability = "agent:read"
+	ReadNamespace  Capability = "namespace:read"
+	WriteNamespace Capability = "namespace:write"
+	WriteOperator  Capability = "operator:write"
+	ActAsNode      Capability = "node:self" // only the node that the request is about
+)
+
+// Kind is how the server treats a route.
+type Kind uint8
+
+// The kinds of routes.
+const (
+	Read   Kind = iota // answered from the state; consistent by default, blocks with ?index, ?stale answers locally
+	Write              // changes the state; goes to the leader
+	Local              // answered by the server that was asked, without the state's headers
+	OnNode             // answered by a node's agent; a server passes it on
+)
+
+// Route is one operation of the API. Routes are comparable values; the server keys its handlers by them.
+type Route struct {
+	Method string // GET, PUT (POST is the same), DELETE, or ANY
+	Path   string // {name} stands for one segment or more; a literal that follows is matched from the end
+	Needs  Capability
+	Kind   Kind
+	// Global is set where the namespace of a request means nothing.
+	Global bool
+}
+
+// URL is the route's path with its {names} replaced in order, each escaped.
+func (r Route) URL(args ...string) string {
+	var b strings.Builder
+	rest := r.Path
+	for _, arg := range args {
+		before, after, ok := strings.Cut(rest, "{")
+		if !ok {
+			break
+		}
+		b.WriteString(before)
+		b.WriteString(url.PathEscape(arg))
+		_, rest, _ = strings.Cut(after, "}")
+	}
+	return b.String() + rest
+}
+
+// Match reports whether the decoded path is one of the route's, and the value of its {name}, "" if it has none.
+func (r Route) Match(path string) (arg string, ok bool) {
+	before, after, variable := strings.Cut(r.Path, "{")
+	if !variable {
+		return "", path == r.Path
+	}
+	_, suffix, _ := strings.Cut(after, "}")
+	if !strings.HasPrefix(path, before) || !strings.HasSuffix(path, suffix) || len(path) <= len(before)+len(suffix) {
+		return "", false
+	}
+	return path[len(before) : len(path)-len(suffix)], true
+}
