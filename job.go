@@ -87,6 +87,7 @@ type TaskGroup struct {
 	RestartPolicy    RestartPolicy     `hcl:"restart,block"`
 	ReschedulePolicy *ReschedulePolicy `hcl:"reschedule,block"` // nil for system jobs
 	Update           *UpdateStrategy   `hcl:"update,block"`     // nil for batch jobs
+	Migrate          *MigrateStrategy  `hcl:"-"`                // only service jobs have one
 	EphemeralDisk    EphemeralDisk     `hcl:"ephemeral_disk,block"`
 	ShutdownDelay    time.Duration     `hcl:"shutdown_delay"` // between leaving the service list and the kill
 	Tasks            []Task            `hcl:"task,block"`
@@ -139,10 +140,10 @@ type Resources struct {
 }
 
 // Network is a group's view of the network. Only mode "host" (or "") exists so far.
-// In a job file all ports are `port "label" {}` blocks; those with a static value are ReservedPorts.
+// In a job file all ports are `port "label" {}` blocks; DecodeJob makes those with a static value ReservedPorts.
 type Network struct {
 	Mode          string `hcl:"mode"`
-	ReservedPorts []Port `hcl:"reserved_ports,block"`
+	ReservedPorts []Port `hcl:"port,block"`
 	DynamicPorts  []Port `hcl:"port,block"`
 }
 

@@ -39,6 +39,15 @@ type UpdateStrategy struct {
 	MinHealthyTime   time.Duration `hcl:"min_healthy_time"`
 	HealthyDeadline  time.Duration `hcl:"healthy_deadline"`
 	ProgressDeadline time.Duration `hcl:"progress_deadline"`
+	Stagger          time.Duration `hcl:"stagger"` // kept for tools that read it; it has no effect
+}
+
+// MigrateStrategy says how the allocations of a drained node are replaced.
+type MigrateStrategy struct {
+	MaxParallel     int           `hcl:"max_parallel"`
+	HealthCheck     string        `hcl:"health_check"`
+	MinHealthyTime  time.Duration `hcl:"min_healthy_time"`
+	HealthyDeadline time.Duration `hcl:"healthy_deadline"`
 }
 
 // DefaultJob is the job that a description of the given type is decoded over.
@@ -65,6 +74,7 @@ func DefaultUpdate() UpdateStrategy {
 		MinHealthyTime:   10 * time.Second,
 		HealthyDeadline:  5 * time.Minute,
 		ProgressDeadline: 10 * time.Minute,
+		Stagger:          30 * time.Second,
 	}
 }
 
@@ -84,6 +94,7 @@ func DefaultGroup(j *Job) TaskGroup {
 	g.Update = &update
 	if j.Type == JobTypeService {
 		g.ReschedulePolicy = &ReschedulePolicy{Delay: 30 * time.Second, DelayFunction: "exponential", MaxDelay: time.Hour, Unlimited: true}
+		g.Migrate = &MigrateStrategy{MaxParallel: 1, HealthCheck: HealthCheckChecks, MinHealthyTime: 10 * time.Second, HealthyDeadline: 5 * time.Minute}
 	}
 	return g
 }
@@ -97,3 +108,11 @@ func DefaultTask(g *TaskGroup) Task {
 		LogConfig:     LogConfig{MaxFiles: 10, MaxFileSizeMB: 10},
 	}
 }
+
+// DefaultService is the service that a description is decoded over; a missing name is made up from the names around it.
+func DefaultService() Service {
+	return Service{Provider: ProviderConsul, AddressMode: "auto", OnUpdate: OnUpdateRequireHealthy, Cluster: "default"}
+}
+
+// DefaultCheck is the check that a description in the given service is decoded over.
+func DefaultCheck(s *Service) Check { return Check{OnUpdate: s.OnUpdate} }

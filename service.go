@@ -12,8 +12,21 @@ type Service struct {
 	AddressMode string   `hcl:"address_mode"` // auto or host
 	TaskName    string   `hcl:"task"`
 	OnUpdate    string   `hcl:"on_update"` // require_healthy or ignore
+	Cluster     string   `hcl:"cluster"`   // only "default" exists
 	Checks      []Check  `hcl:"check,block"`
 }
+
+// The providers of services.
+const (
+	ProviderNomad  = "nomad"
+	ProviderConsul = "consul"
+)
+
+// What an unhealthy check means for the update of its job.
+const (
+	OnUpdateRequireHealthy = "require_healthy" // the allocation is not healthy before the check passes
+	OnUpdateIgnore         = "ignore"          // the check does not count
+)
 
 // The types of checks.
 const (

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"slices"
+	"strings"
+)
+
+// completeJob fills in what is derived from other fields, and gives values that mean the same one form.
+func completeJob(j *Job) {
+	setDefault(&j.Name, j.ID)
+	setDefault(&j.Namespace, DefaultNamespace)
+	setDefault(&j.Region, GlobalRegion)
+	setDefault(&j.Type, JobTypeService)
+	setDefault(&j.NodePool, DefaultNodePool)
+	if j.Priority == 0 {
+		j.Priority = 50
+	}
+	completeConstraints(j.Constraints)
+	for i := range j.TaskGroups {
+		completeGroup(j, &j.TaskGroups[i])
+	}
+}
+
+func setDefault(field *string, text string) {
+	if *field == "" {
+		*field = text
+	}
+}
+
+func completeGroup(j *Job, g *TaskGroup) {
+	completeConstraints(g.Constraints)
+	for i := range g.Networks {
+		sortPorts(&g.Networks[i])
+	}
+	for i := range g.Services {
+		completeService(&g.Services[i], j.Name, g.Name, "")
+	}
+	for t := range g.Tasks {
+		task := &g.Tasks[t]
+		completeConstraints(task.Constraints)
+		for i := range task.Services {
+			completeService(&task.Services[i], j.Name, g.Name, task.Name)
+		}
+	}
+}
+
+func completeConstraints(constraints []Constraint) {
+	for i := range constraints {
+		setDefault(&constraints[i].Operand, "=")
+	}
+}
+
+// sortPorts puts the ports with a host port into ReservedPorts and the others into DynamicPorts.
+func sortPorts(n *Network) {
+	all := slices.Concat(n.ReservedPorts, n.DynamicPorts)
+	n.ReservedPorts, n.DynamicPorts = nil, nil
+	for _, port := range all {
+		if port.Value > 0 {
+			n.ReservedPorts = append(n.ReservedPorts, port)
+		} else {
+			n.DynamicPorts = append(n.DynamicPorts, port)
+		}
+	}
+}
+
+func completeService(s *Service, job, group, task string) {
+	if task == "" {
+		setDefault(&s.Name, job+"-"+group)
+		task = "group" // what ${TASK} means in the services of a group
+	}
+	base := job + "-" + group + "-" + task
+	setDefault(&s.Name, base)
+	s.Name = strings.NewReplacer("${JOB}", job, "${TASKGROUP}", group, "${TASK}", task, "${BASE}", base).Replace(s.Name)
+	like := DefaultService()
+	setDefault(&s.Provider, like.Provider)
+	setDefault(&s.AddressMode, like.AddressMode)
+	setDefault(&s.OnUpdate, like.OnUpdate)
+	setDefault(&s.Cluster, like.Cluster)
+	for i := range s.Checks {
+		setDefault(&s.Checks[i].OnUpdate, s.OnUpdate)
+	}
+}

@@ -1,0 +1,423 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What a job may take.
+const (
+	MaxJobSize  = 1 << 20 // bytes of a job file or of a job's JSON
+	maxJobDepth = 64      // levels of nesting
+)
+
+// DecodeJob reads the JSON of a job and fills in everything that was left out, in the order type, job, group, task,
+// each over what it inherits. The result is complete: decoding it again gives the same job.
+//
+// Keys are matched without regard to case; null means absent everywhere; unknown keys are ignored; known settings
+// that are not supported yet are problems unless they are empty. The error has CodeTooLarge for too long or too deep
+// a job, else CodeInvalid, wrapping Problems where the JSON itself is sound. A decoded job is not yet valid: see Validate.
+func DecodeJob(raw []byte) (*Job, error) {
+	if err := CheckJobSize("job", len(raw)); err != nil {
+		return nil, err
+	}
+	reader := json.NewDecoder(bytes.NewReader(raw))
+	reader.UseNumber() // indexes and durations need all their 64 bits
+	var tree any
+	if err := reader.Decode(&tree); err != nil {
+		return nil, Errorf(CodeInvalid, "parse job as JSON: %w", describeJSON(raw, err))
+	}
+	if reader.More() {
+		return nil, Errorf(CodeInvalid, "parse job as JSON: something follows the job; send one object")
+	}
+	object, ok := tree.(map[string]any)
+	if !ok {
+		return nil, Errorf(CodeInvalid, "parse job as JSON: want an object, have %s", jsonKind(tree))
+	}
+	if depth(object) > maxJobDepth {
+		return nil, Errorf(CodeTooLarge, "parse job: nested more than %d levels deep; flatten it", maxJobDepth)
+	}
+	d := decoder{}
+	job := d.job(object)
+	if err := d.problems.Err(); err != nil {
+		return nil, err
+	}
+	return job, nil
+}
+
+// CheckJobSize is an error of CodeTooLarge if a job's text (named what) is longer than MaxJobSize.
+func CheckJobSize(what string, size int) error {
+	if size <= MaxJobSize {
+		return nil
+	}
+	return Errorf(CodeTooLarge, "read %s: %.1f MB is over the limit of 1 MB; fetch large files from the task instead of writing them into the job",
+		what, float64(size)/MaxJobSize)
+}
+
+// describeJSON adds the line to errors that have an offset.
+func describeJSON(raw []byte, err error) error {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		line := 1 + bytes.Count(raw[:min(int(syntax.Offset), len(raw))], []byte("\n"))
+		return fmt.Errorf("line %d: %w", line, err)
+	}
+	return err
+}
+
+func depth(tree any) int {
+	deepest := 0
+	switch t := tree.(type) {
+	case map[string]any:
+		for _, v := range t {
+			deepest = max(deepest, depth(v))
+		}
+	case []any:
+		for _, v := range t {
+			deepest = max(deepest, depth(v))
+		}
+	default:
+		return 0
+	}
+	return deepest + 1
+}
+
+// decoder fills nouns from a tree of JSON values and collects what does not fit.
+type decoder struct{ problems Problems }
+
+func (d *decoder) job(tree map[string]any) *Job {
+	var kind struct{ Type string }
+	d.noun(reflect.ValueOf(&kind).Elem(), pick(tree, "Type"), "")
+	if kind.Type == "" {
+		kind.Type = JobTypeService
+	}
+	d.problems = nil // a Type that is no text is reported below
+	job := DefaultJob(kind.Type)
+	d.noun(reflect.ValueOf(&job).Elem(), tree, "")
+	completeJob(&job)
+	return &job
+}
+
+// pick is the part of an object under one key, whatever its case.
+func pick(tree map[string]any, name string) map[string]any {
+	part := map[string]any{}
+	for key, value := range tree {
+		if strings.EqualFold(key, name) && (part[name] == nil || key == name) {
+			part[name] = value
+		}
+	}
+	return part
+}
+
+// noun fills a struct that already holds its defaults. Slices of nouns come last: they inherit from the rest.
+func (d *decoder) noun(dst reflect.Value, tree map[string]any, at Path) {
+	byName := make(map[string]any, len(tree))
+	for _, key := range slices.Sorted(maps.Keys(tree)) {
+		lower := strings.ToLower(key)
+		if _, seen := byName[lower]; tree[key] != nil && !seen { // of several spellings, capitals win: they sort first
+			byName[lower] = tree[key]
+		}
+	}
+	for _, setting := range Unsupported(dst.Type()) {
+		if value := byName[strings.ToLower(setting.Name)]; setting.Name != "" && setting.Refuses(plain(value)) {
+			name := setting.HCL
+			if name == "" {
+				name = setting.Name
+			}
+			d.problems.add(at.Field(name), "%s", setting.Refusal())
+		}
+	}
+	for _, inheriting := range []bool{false, true} {
+		for _, f := range Fields(dst.Type()) {
+			value := byName[strings.ToLower(f.Name)]
+			if value == nil || isNounSlice(f.Type) != inheriting {
+				continue
+			}
+			d.field(dst, f, value, at)
+		}
+	}
+}
+
+func isNounSlice(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
+}
+
+// field fills one field of a noun.
+func (d *decoder) field(noun reflect.Value, f Field, value any, at Path) {
+	dst := noun.Field(f.Index)
+	name := f.HCL
+	if name == "" {
+		name = f.Name
+	}
+	switch {
+	case f.Kind == FieldBody:
+		if object, ok := d.object(value, at.Field(name)); ok && len(object) > 0 {
+			dst.Set(reflect.ValueOf(plain(object)))
+		}
+	case isNounSlice(f.Type):
+		d.nouns(noun, dst, name, value, at)
+	case f.Type.Kind() == reflect.Pointer:
+		d.optional(dst, value, at.Field(name))
+	case f.Type.Kind() == reflect.Struct:
+		if object, ok := d.object(value, at.Field(name)); ok {
+			d.noun(dst, object, at.Field(name))
+		}
+	default:
+		d.value(dst, value, at.Field(name))
+	}
+}
+
+// optional fills a noun that may be absent. An object of nothing but empty values keeps it absent.
+func (d *decoder) optional(dst reflect.Value, value any, at Path) {
+	object, ok := d.object(value, at)
+	if !ok || dst.IsNil() && isEmpty(object) {
+		return
+	}
+	filled := reflect.New(dst.Type().Elem())
+	if !dst.IsNil() {
+		filled.Elem().Set(dst.Elem())
+	}
+	d.noun(filled.Elem(), object, at)
+	dst.Set(filled)
+}
+
+// nouns fills a slice of nouns, each over what it inherits from its parent.
+func (d *decoder) nouns(parent, dst reflect.Value, block string, value any, at Path) {
+	list, ok := value.([]any)
+	if !ok {
+		d.problems.add(at.Field(block), "want a list, have %s", jsonKind(value))
+		return
+	}
+	label := Label(dst.Type().Elem())
+	result := reflect.MakeSlice(dst.Type(), 0, len(list))
+	for i, item := range list {
+		if item == nil {
+			continue
+		}
+		path := at.Index(block, i)
+		object, ok := d.object(item, path)
+		if !ok {
+			continue
+		}
+		if label != nil {
+			text, _ := pick(object, label.Name)[label.Name].(string)
+			path = at.Label(block, text)
+		}
+		element := reflect.New(dst.Type().Elem()).Elem()
+		inherit(element, parent)
+		d.noun(element, object, path)
+		result = reflect.Append(result, element)
+	}
+	if result.Len() > 0 {
+		dst.Set(result)
+	}
+}
+
+// inherit sets a new element of a slice to what a description of it is decoded over.
+func inherit(element, parent reflect.Value) {
+	switch e := element.Addr().Interface().(type) {
+	case *TaskGroup:
+		*e = DefaultGroup(parent.Addr().Interface().(*Job))
+	case *Task:
+		*e = DefaultTask(parent.Addr().Interface().(*TaskGroup))
+	case *Service:
+		*e = DefaultService()
+	case *Check:
+		*e = DefaultCheck(parent.Addr().Interface().(*Service))
+	case *Spread:
+		e.Weight = 50
+	case *Constraint:
+		e.Operand = "="
+	}
+}
+
+func (d *decoder) object(value any, at Path) (map[string]any, bool) {
+	object, ok := value.(map[string]any)
+	if !ok {
+		d.problems.add(at, "want an object, have %s", jsonKind(value))
+	}
+	return object, ok
+}
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// value fills a field that is no noun. Empty lists and maps leave what was inherited.
+func (d *decoder) value(dst reflect.Value, value any, at Path) {
+	if dst.Type() == durationType {
+		if text, ok := value.(string); ok {
+			parsed, err := time.ParseDuration(text)
+			if err != nil {
+				d.problems.add(at, `want a duration such as "30s" or nanoseconds, have %.*q`, maxQuoted, text)
+				return
+			}
+			dst.SetInt(int64(parsed))
+			return
+		}
+	}
+	switch dst.Kind() {
+	case reflect.Slice:
+		d.list(dst, value, at)
+	case reflect.Map:
+		d.mapping(dst, value, at)
+	default:
+		if want := setScalar(dst, value); want != "" {
+			d.problems.add(at, "want %s, have %s", want, jsonKind(value))
+		}
+	}
+}
+
+func (d *decoder) list(dst reflect.Value, value any, at Path) {
+	list, ok := value.([]any)
+	if !ok {
+		d.problems.add(at, "want a list, have %s", jsonKind(value))
+		return
+	}
+	result := reflect.MakeSlice(dst.Type(), 0, len(list))
+	for i, item := range list {
+		if item == nil {
+			continue
+		}
+		element := reflect.New(dst.Type().Elem()).Elem()
+		d.value(element, item, at.Index("", i))
+		result = reflect.Append(result, element)
+	}
+	if result.Len() > 0 {
+		dst.Set(result)
+	}
+}
+
+func (d *decoder) mapping(dst reflect.Value, value any, at Path) {
+	object, ok := d.object(value, at)
+	if !ok {
+		return
+	}
+	result := reflect.MakeMapWithSize(dst.Type(), len(object))
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if object[key] == nil {
+			continue
+		}
+		element := reflect.New(dst.Type().Elem()).Elem()
+		d.value(element, object[key], at.Field(fmt.Sprintf("%.*s", maxQuoted, key)))
+		result.SetMapIndex(reflect.ValueOf(key), element)
+	}
+	if result.Len() > 0 {
+		dst.Set(result)
+	}
+}
+
+// setScalar stores a text, number or boolean, or says what was wanted.
+func setScalar(dst reflect.Value, value any) (want string) {
+	switch dst.Kind() {
+	case reflect.String:
+		text, ok := value.(string)
+		if !ok {
+			return "a text"
+		}
+		dst.SetString(text)
+	case reflect.Bool:
+		truth, ok := value.(bool)
+		if !ok {
+			return "true or false"
+		}
+		dst.SetBool(truth)
+	case reflect.Int, reflect.Int64:
+		number, _ := value.(json.Number)
+		whole, err := strconv.ParseInt(string(number), 10, 64)
+		if err != nil {
+			float, err := number.Float64()
+			if err != nil || float != math.Trunc(float) || math.Abs(float) > 1<<53 {
+				return "a whole number"
+			}
+			whole = int64(float)
+		}
+		dst.SetInt(whole)
+	case reflect.Uint64:
+		number, _ := value.(json.Number)
+		whole, err := strconv.ParseUint(string(number), 10, 64)
+		if err != nil {
+			return "a whole number that is not negative"
+		}
+		dst.SetUint(whole)
+	default:
+		panic("no job has a field of type " + dst.Type().String())
+	}
+	return ""
+}
+
+// plain is a free-form value as encoding/json gives it: numbers are float64. Keys whose value is null are absent.
+func plain(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		number, err := v.Float64()
+		if err != nil { // beyond what a float64 holds
+			return string(v)
+		}
+		return number
+	case map[string]any:
+		object := make(map[string]any, len(v))
+		for key, item := range v {
+			if item != nil {
+				object[key] = plain(item)
+			}
+		}
+		return object
+	case []any:
+		list := make([]any, len(v))
+		for i, item := range v {
+			list[i] = plain(item)
+		}
+		return list
+	}
+	return value
+}
+
+// isEmpty reports whether a JSON value says nothing.
+func isEmpty(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case bool:
+		return !v
+	case float64:
+		return v == 0
+	case json.Number:
+		number, err := v.Float64()
+		return err == nil && number == 0
+	case []any:
+		return !slices.ContainsFunc(v, func(item any) bool { return item != nil })
+	case map[string]any:
+		for _, item := range v {
+			if !isEmpty(item) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// jsonKind names a JSON value in a message.
+func jsonKind(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "null"
+	case string:
+		return fmt.Sprintf("the text %.*q", maxQuoted, v)
+	case bool:
+		return strconv.FormatBool(v)
+	case json.Number:
+		return fmt.Sprintf("the number %.*s", maxQuoted, v)
+	case []any:
+		return "a list"
+	}
+	return "an object"
+}

@@ -1,0 +1,259 @@
+package cluster
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// full is a job that says something in every block.
+const full = `{
+  "ID": "web", "Type": "service", "Priority": 60, "Datacenters": ["dc1", "dc2"], "NodePool": "edge", "Meta": {"a": "1"},
+  "Constraints": [{"LTarget": "${attr.kernel.name}", "RTarget": "linux", "Operand": "="}],
+  "Spreads": [{"Attribute": "${node.datacenter}", "SpreadTarget": [{"Value": "dc1", "Percent": 70}]}],
+  "Update": {"MaxParallel": 2, "MinHealthyTime": 1000000000},
+  "TaskGroups": [{
+    "Name": "app", "Count": 3, "Meta": {"b": "2"},
+    "Networks": [{"DynamicPorts": [{"Label": "http", "To": 80}, {"Label": "ssh", "Value": 22}]}],
+    "Services": [{"PortLabel": "http", "Tags": ["x"], "Checks": [{"Type": "http", "Path": "/", "Interval": 5000000000, "Timeout": 1000000000, "Header": {"A": ["b", "c"]}}]}],
+    "RestartPolicy": {"Attempts": 5},
+    "Update": {"HealthyDeadline": 60000000000},
+    "EphemeralDisk": {"SizeMB": 500},
+    "ShutdownDelay": 2000000000,
+    "Tasks": [{
+      "Name": "main", "Driver": "docker", "User": "root", "Config": {"image": "nginx", "ports": ["http", null], "mount": [{"size": 5}], "nothing": null},
+      "Env": {"K": "v"}, "Meta": {"c": "3"}, "Resources": {"CPU": 200}, "KillTimeout": 1000000000, "KillSignal": "SIGINT",
+      "RestartPolicy": {"Delay": 1000000000}, "LogConfig": {"MaxFiles": 3},
+      "Services": [{"Name": "${BASE}-admin"}]
+    }]
+  }]
+}`
+
+func decoded(t *testing.T, raw string) *Job {
+	t.Helper()
+	job, err := DecodeJob([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
+
+func TestDecodeJobInherits(t *testing.T) {
+	j := decoded(t, full)
+	g := j.TaskGroups[0]
+	task := g.Tasks[0]
+	for _, c := range []struct {
+		what       string
+		have, want any
+	}{
+		{"name from ID", j.Name, "web"},
+		{"namespace", j.Namespace, "default"},
+		{"region", j.Region, "global"},
+		{"weight of a spread", j.Spreads[0].Weight, 50},
+		{"job update, written", j.Update.MaxParallel, 2},
+		{"job update, default", j.Update.HealthyDeadline, 5 * time.Minute},
+		{"group update from job", g.Update.MaxParallel, 2},
+		{"group update, written", g.Update.HealthyDeadline, time.Minute},
+		{"group restart, written", g.RestartPolicy.Attempts, 5},
+		{"group restart, default", g.RestartPolicy.Interval, 30 * time.Minute},
+		{"task restart from group", task.RestartPolicy.Attempts, 5},
+		{"task restart, written", task.RestartPolicy.Delay, time.Second},
+		{"static port", g.Networks[0].ReservedPorts, []Port{{Label: "ssh", Value: 22}}},
+		{"dynamic port", g.Networks[0].DynamicPorts, []Port{{Label: "http", To: 80}}},
+		{"group service's name", g.Services[0].Name, "web-app"},
+		{"service provider", g.Services[0].Provider, "consul"},
+		{"check's on_update", g.Services[0].Checks[0].OnUpdate, "require_healthy"},
+		{"task service's name", task.Services[0].Name, "web-app-main-admin"},
+		{"memory", task.Resources, Resources{CPU: 200, MemoryMB: 300}},
+		{"log files", task.LogConfig, LogConfig{MaxFiles: 3, MaxFileSizeMB: 10}},
+		{"reschedule", g.ReschedulePolicy.Unlimited, true},
+		{"config", task.Config, map[string]any{"image": "nginx", "ports": []any{"http", nil}, "mount": []any{map[string]any{"size": 5.0}}}},
+	} {
+		if !reflect.DeepEqual(c.have, c.want) {
+			t.Errorf("%s: have %v, want %v", c.what, c.have, c.want)
+		}
+	}
+	if problems := j.Validate(); problems != nil {
+		t.Error(problems)
+	}
+}
+
+func TestDecodeJobByType(t *testing.T) {
+	const body = `, "ID": "x", "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "raw_exec"}]}]}`
+	batch := decoded(t, `{"type": "batch"`+body).TaskGroups[0]
+	if batch.Update != nil || batch.RestartPolicy.Attempts != 3 || batch.ReschedulePolicy.Attempts != 1 || batch.Migrate != nil {
+		t.Errorf("batch: %+v", batch)
+	}
+	system := decoded(t, `{"Type": "system", "type": "batch"`+body).TaskGroups[0]
+	if system.Update == nil || system.ReschedulePolicy != nil {
+		t.Errorf("system: %+v", system)
+	}
+	if quiet := decoded(t, `{"Type": "system", "ID": "x", "TaskGroups": [{"Name": "g", "ReschedulePolicy": {"Attempts": 0, "Unlimited": false}}]}`).TaskGroups[0]; quiet.ReschedulePolicy != nil {
+		t.Errorf("an empty reschedule policy became %+v", quiet.ReschedulePolicy)
+	}
+}
+
+// redecode stores a job and reads it back.
+func redecode(t *testing.T, j *Job) *Job {
+	t.Helper()
+	stored, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decoded(t, string(stored))
+}
+
+func TestDecodeJobTwiceIsDecodeJobOnce(t *testing.T) {
+	for _, kind := range []string{"service", "batch", "system", "sysbatch"} {
+		once := decoded(t, strings.Replace(full, `"Type": "service"`, `"Type": "`+kind+`"`, 1))
+		if twice := redecode(t, once); !reflect.DeepEqual(once, twice) {
+			t.Errorf("%s:\nonce  %+v\ntwice %+v", kind, once, twice)
+		}
+	}
+}
+
+// TestNullMeansAbsent replaces every value of a complete job by null, one at a time, and wants the job without it.
+func TestNullMeansAbsent(t *testing.T) {
+	stored, err := json.Marshal(decoded(t, full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := json.Unmarshal(stored, &tree); err != nil {
+		t.Fatal(err)
+	}
+	fields := 0
+	var walk func(object map[string]any, noun reflect.Type, at Path)
+	walk = func(object map[string]any, noun reflect.Type, at Path) {
+		for _, f := range Fields(noun) {
+			fields++
+			value := object[f.Name]
+			delete(object, f.Name)
+			without, errWithout := DecodeJob(mustJSON(t, tree))
+			object[f.Name] = nil
+			null, errNull := DecodeJob(mustJSON(t, tree))
+			if errNull != nil || errWithout != nil || !reflect.DeepEqual(null, without) {
+				t.Errorf("%s: null is %+v (%v), absent is %+v (%v)", at.Field(f.Name), null, errNull, without, errWithout)
+			}
+			object[f.Name] = value
+			inner := f.Type
+			for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if list, ok := value.([]any); ok && inner.Kind() == reflect.Struct {
+				value = list[0]
+			}
+			if nested, ok := value.(map[string]any); ok && inner.Kind() == reflect.Struct {
+				walk(nested, inner, at.Field(f.Name))
+			}
+		}
+	}
+	walk(tree, reflect.TypeFor[Job](), "")
+	if fields < 100 {
+		t.Errorf("walked over %d fields only", fields)
+	}
+}
+
+func mustJSON(t *testing.T, value any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestDecodeJobRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name, raw string
+		code      Code
+		text      string
+	}{
+		{"nothing", ``, CodeInvalid, `parse job as JSON: EOF`},
+		{"garbage", "{\n\"ID\": }", CodeInvalid, `parse job as JSON: line 2: invalid character '}' looking for beginning of value`},
+		{"a list", `[]`, CodeInvalid, `parse job as JSON: want an object, have a list`},
+		{"two jobs", `{} {}`, CodeInvalid, `parse job as JSON: something follows the job; send one object`},
+		{"long", `{"ID": "` + strings.Repeat("x", MaxJobSize) + `"}`, CodeTooLarge,
+			`read job: 1.0 MB is over the limit of 1 MB; fetch large files from the task instead of writing them into the job`},
+		{"deep", `{"TaskGroups":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`, CodeTooLarge, `parse job: nested more than 64 levels deep; flatten it`},
+		{"wrong kinds", `{"ID": 5, "Priority": "high", "Datacenters": "dc1", "TaskGroups": {}, "Meta": {"a": true}, "Update": [], "Stop": 1}`, CodeInvalid,
+			"invalid job: 7 problems:\n" +
+				" * id: want a text, have the number 5\n" +
+				" * priority: want a whole number, have the text \"high\"\n" +
+				" * datacenters: want a list, have the text \"dc1\"\n" +
+				" * meta > a: want a text, have true\n" +
+				" * update: want an object, have a list\n" +
+				" * Stop: want true or false, have the number 1\n" +
+				" * group: want a list, have an object"},
+		{"fraction", `{"Priority": 1.5}`, CodeInvalid, "invalid job: 1 problem:\n * priority: want a whole number, have the number 1.5"},
+		{"bad duration", `{"TaskGroups": [{"Name": "g", "ShutdownDelay": "1d"}]}`, CodeInvalid,
+			"invalid job: 1 problem:\n * group \"g\" > shutdown_delay: want a duration such as \"30s\" or nanoseconds, have \"1d\""},
+		{"not yet", `{"Periodic": {"Spec": "@daily"}, "TaskGroups": [{"Name": "g", "Update": {"Canary": 1},
+			"Tasks": [{"Name": "t", "Templates": [{"DestPath": "x"}], "Leader": true, "Resources": {"Cores": 2}}]}]}`, CodeInvalid,
+			"invalid job: 5 problems:\n" +
+				" * periodic: the \"periodic\" block is not supported yet; remove it\n" +
+				" * group \"g\" > update > canary: \"canary\" is not supported yet; remove it\n" +
+				" * group \"g\" > task \"t\" > template: the \"template\" block is not supported yet; remove it\n" +
+				" * group \"g\" > task \"t\" > leader: \"leader\" is not supported yet; remove it\n" +
+				" * group \"g\" > task \"t\" > resources > cores: \"cores\" is not supported yet; remove it"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			job, err := DecodeJob([]byte(c.raw))
+			if err == nil {
+				t.Fatalf("accepted: %+v", job)
+			}
+			if err.Error() != c.text || CodeOf(err) != c.code {
+				t.Errorf("have %q %s\nwant %q %s", CodeOf(err), err, c.code, c.text)
+			}
+		})
+	}
+}
+
+// TestDecodeJobOfClients reads what the common Go client sends: every field of its structs, most of them empty.
+func TestDecodeJobOfClients(t *testing.T) {
+	job := decoded(t, `{"Region": "global", "Namespace": "default", "ID": "a", "Name": "a", "Type": "service", "Priority": 50, "AllAtOnce": false,
+		"Datacenters": ["*"], "NodePool": "", "Constraints": null, "Affinities": null, "Update": {"Stagger": 5, "MaxParallel": 1, "HealthCheck": "checks",
+		"MinHealthyTime": 10000000000, "HealthyDeadline": 300000000000, "ProgressDeadline": 600000000000, "Canary": 0, "AutoRevert": false, "AutoPromote": false},
+		"Multiregion": null, "Spreads": null, "Periodic": null, "ParameterizedJob": null, "Reschedule": null, "Migrate": null, "Meta": null, "UI": null,
+		"Stop": false, "ParentID": "", "Dispatched": false, "DispatchIdempotencyToken": "", "Payload": null, "ConsulNamespace": "", "VaultNamespace": "",
+		"NomadTokenID": "", "Status": "", "StatusDescription": "", "Stable": false, "Version": 0, "SubmitTime": null, "CreateIndex": 0, "VersionTag": null,
+		"TaskGroups": [{"Name": "g", "Count": 1, "EphemeralDisk": {"Sticky": false, "Migrate": false, "SizeMB": 300}, "Migrate": {"MaxParallel": 1},
+		"Disconnect": null, "Volumes": {}, "Scaling": null, "Networks": [], "Consul": {"Namespace": ""},
+		"Tasks": [{"Name": "t", "Driver": "docker", "User": "", "Lifecycle": null, "Config": null, "Artifacts": null, "Leader": false, "Kind": "",
+		"Resources": {"CPU": 100, "Cores": 0, "MemoryMB": 300, "DiskMB": 0, "Networks": null, "NUMA": {"Affinity": "none", "Devices": null}, "IOPS": null},
+		"LogConfig": {"MaxFiles": 10, "MaxFileSizeMB": 10, "Enabled": null, "Disabled": false}, "Templates": [], "Vault": null}]}]}`)
+	if problems := job.Validate(); problems != nil {
+		t.Error(problems)
+	}
+}
+
+func TestPathParent(t *testing.T) {
+	path := Path("").Label("group", `a > "b`).Label("task", "t").Field("driver")
+	for _, want := range []Path{`group "a > \"b" > task "t"`, `group "a > \"b"`, "", ""} {
+		if path = path.Parent(); path != want {
+			t.Errorf("have %s, want %s", path, want)
+		}
+	}
+}
+
+func FuzzDecodeJob(f *testing.F) {
+	f.Add([]byte(full))
+	f.Add([]byte(`{"Type": "batch", "TaskGroups": [{"Services": [{"Name": "${TASK}"}]}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		job, err := DecodeJob(raw)
+		if err != nil {
+			if CodeOf(err) == CodeInternal {
+				t.Errorf("no code: %v", err)
+			}
+			return
+		}
+		if job.Validate() != nil {
+			return
+		}
+		if again := redecode(t, job); !reflect.DeepEqual(job, again) {
+			t.Errorf("once  %+v\ntwice %+v", job, again)
+		}
+	})
+}
