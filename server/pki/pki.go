@@ -1,0 +1,231 @@
+// Package pki is the cluster's own certificate authority: it makes the authority, issues the certificates of nodes,
+// and seals the authority's key for the replicated state.
+//
+// All functions take the time and are otherwise pure but for the random numbers that keys need.
+package pki
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/url"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+)
+
+const (
+	// LeafLifetime is how long a node's certificate is valid. It is renewed at half of it.
+	LeafLifetime = 30 * 24 * time.Hour
+	// authorityLifetime is long: the authority is the cluster's identity.
+	authorityLifetime = 20 * 365 * 24 * time.Hour
+	// clockTolerance is how far back a certificate's validity begins, for nodes whose clocks are behind.
+	clockTolerance = time.Hour
+)
+
+// Role is what a node's certificate lets it do.
+type Role string
+
+// The roles.
+const (
+	RoleServer Role = "server" // may speak Raft, if its ID is a member
+	RoleClient Role = "client" // may use its own node's routes
+)
+
+// Authority is a certificate authority: the certificate that all nodes trust, and its key.
+type Authority struct {
+	Certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// NewAuthority makes an authority for the cluster of that ID.
+func NewAuthority(clusterID cluster.ID, now time.Time) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make authority key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "cluster " + clusterID.String()},
+		NotBefore:             now.Add(-clockTolerance),
+		NotAfter:              now.Add(authorityLifetime),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		MaxPathLenZero:        true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, fmt.Errorf("make authority certificate: %w", err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("make authority certificate: %w", err)
+	}
+	return &Authority{certificate, key}, nil
+}
+
+// PEM is the authority's certificate, which is no secret.
+func (a *Authority) PEM() []byte { return PEM(a.Certificate) }
+
+// PEM is a certificate as text.
+func PEM(certificate *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
+}
+
+// Fingerprint is the SHA-256 of the authority's public key in hex: what a join token names.
+func (a *Authority) Fingerprint() string {
+	sum := sha256.Sum256(a.Certificate.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+// Issue makes a certificate for a node's public key. The node's ID and role stand in a URI
+// (cluster://<role>/<node ID>), which is what peers check; names and addresses play no part.
+func (a *Authority) Issue(node cluster.ID, role Role, public *ecdsa.PublicKey, now time.Time) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("draw serial number: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: node.String()},
+		NotBefore:    now.Add(-clockTolerance),
+		NotAfter:     now.Add(LeafLifetime),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{{Scheme: "cluster", Host: string(role), Path: "/" + node.String()}},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.Certificate, public, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("issue certificate for node %s: %w", node, err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+}
+
+// Identity is what a verified certificate says of its node. ok is false for a certificate of another kind.
+func Identity(leaf *x509.Certificate) (node cluster.ID, role Role, ok bool) {
+	if len(leaf.URIs) != 1 || leaf.URIs[0].Scheme != "cluster" || len(leaf.URIs[0].Path) < 2 {
+		return cluster.ID{}, "", false
+	}
+	node, err := cluster.ParseID(leaf.URIs[0].Path[1:])
+	if err != nil || node.IsZero() {
+		return cluster.ID{}, "", false
+	}
+	role = Role(leaf.URIs[0].Host)
+	return node, role, role == RoleServer || role == RoleClient
+}
+
+// NewKey makes a node's key, in PEM.
+func NewKey() ([]byte, *ecdsa.PublicKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make node key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make node key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), &key.PublicKey, nil
+}
+
+// Seal encrypts the authority's key with a server's own 32-byte key (AES-256-GCM), for the replicated state.
+func (a *Authority) Seal(key []byte) ([]byte, error) {
+	plain, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return nil, fmt.Errorf("seal authority key: %w", err)
+	}
+	aead, err := newAEAD(key)
+	if err != nil {
+		return nil, fmt.Errorf("seal authority key: %w", err)
+	}
+	nonce := make([]byte, aead.NonceSize())
+	rand.Read(nonce)
+	return aead.Seal(nonce, nonce, plain, a.Certificate.Raw), nil
+}
+
+// Unseal is the authority whose certificate (PEM) and sealed key these are.
+func Unseal(certificatePEM, sealed, key []byte) (*Authority, error) {
+	certificate, err := ParseCertificate(certificatePEM)
+	if err != nil {
+		return nil, fmt.Errorf("unseal authority key: %w", err)
+	}
+	aead, err := newAEAD(key)
+	if err != nil {
+		return nil, fmt.Errorf("unseal authority key: %w", err)
+	}
+	if len(sealed) < aead.NonceSize() {
+		return nil, fmt.Errorf("unseal authority key: %d bytes are too few", len(sealed))
+	}
+	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], certificate.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("unseal authority key: it was sealed with another key: %w", err)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(plain)
+	if err != nil {
+		return nil, fmt.Errorf("unseal authority key: %w", err)
+	}
+	ec, ok := private.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("unseal authority key: unexpected kind of key %T", private)
+	}
+	return &Authority{certificate, ec}, nil
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// ParseCertificate reads one certificate in PEM.
+func ParseCertificate(text []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("read certificate: no PEM block of type CERTIFICATE")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// TLS is the configuration of a node on port 4647, both as server and as client: TLS 1.3, both sides show a
+// certificate of the authority. Protocols are the ALPN names offered or accepted. The peer's identity is checked
+// by the caller, through Identity: host names mean nothing here.
+func TLS(authority *x509.Certificate, own tls.Certificate, now func() time.Time, protocols ...string) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AddCert(authority)
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		Certificates:       []tls.Certificate{own},
+		ClientAuth:         tls.RequireAnyClientCert,
+		InsecureSkipVerify: true, // names are not checked; VerifyConnection checks the chain and the identity
+		NextProtos:         protocols,
+		Time:               now,
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if len(s.PeerCertificates) == 0 {
+				return fmt.Errorf("verify peer: it showed no certificate")
+			}
+			options := x509.VerifyOptions{Roots: pool, CurrentTime: now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+			if _, err := s.PeerCertificates[0].Verify(options); err != nil {
+				return fmt.Errorf("verify peer: %w", err)
+			}
+			if _, _, ok := Identity(s.PeerCertificates[0]); !ok {
+				return fmt.Errorf("verify peer: its certificate names no node")
+			}
+			if s.NegotiatedProtocol == "" {
+				return fmt.Errorf("verify peer: no common protocol among %v", protocols)
+			}
+			return nil
+		},
+	}
+}
