@@ -1,0 +1,311 @@
+package supervise
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// supervisor is what Run keeps. Its loop is one goroutine, which alone touches agent and the fields
+// next to it.
+type supervisor struct {
+	config   Config
+	log      *slog.Logger
+	ctx      context.Context // ends with Run
+	cancel   context.CancelFunc
+	group    sync.WaitGroup // all goroutines of spawn
+	lock     *os.File
+	boot     string
+	pipes    string // directory
+	cgroups  *cgroups
+	mode     Mode
+	journal  journal
+	children *children
+	mover    *mover
+	syncs    chan struct{}
+
+	// gate is held for reading while something is forked or forgotten, and for writing over an exec.
+	gate sync.RWMutex
+
+	agent    agent
+	ends     chan Exit  // the agent's
+	checked  chan error // result of looking at a new executable
+	checking bool
+	child    chan os.Signal
+	signals  chan os.Signal
+
+	mu      sync.Mutex
+	tasks   map[string]*task
+	session *session // where exits are reported, nil before an agent's hello
+	proven  bool     // an agent was Ready in this process's life, exec included
+}
+
+// Run is the supervisor's life: it takes the lock of the data directory, finds again the tasks of a
+// predecessor, starts the agent, and returns the agent's exit status once the agent has ended for
+// good. It is meant to be the whole of a process: it changes the process's signal handling, memory
+// settings and OOM score, and reaps all its children. It may not return at all, when an upgrade
+// replaces the process.
+//
+// SIGTERM, SIGINT and the end of ctx ask the agent to end and leave the tasks running, unless
+// StopTasks; a second signal ends at once. SIGHUP upgrades.
+func Run(ctx context.Context, c Config) (status int, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	debug.SetGCPercent(20)
+	debug.SetMemoryLimit(64 << 20)
+	s, err := open(c)
+	if err != nil {
+		return 1, fmt.Errorf("start supervisor: %w", err)
+	}
+	defer s.close()
+	return s.loop(ctx)
+}
+
+// open makes a supervisor that has its tasks again and its agent, if this process had one before an
+// exec.
+func open(c Config) (s *supervisor, err error) {
+	b, err := inheritBequest()
+	if err != nil {
+		return nil, err
+	}
+	if c.Executable == "" {
+		if c.Executable, err = os.Executable(); err != nil {
+			return nil, err
+		}
+	}
+	if c.AgentGrace <= 0 {
+		c.AgentGrace = 30 * time.Second
+	}
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, err
+	}
+	s = &supervisor{
+		config:  c,
+		log:     c.Logger,
+		boot:    c.BootID,
+		pipes:   filepath.Join(c.Dir, "pipes"),
+		journal: journal{dir: filepath.Join(c.Dir, "tasks")},
+		syncs:   make(chan struct{}, 8),
+		tasks:   map[string]*task{},
+		ends:    make(chan Exit, 1),
+		checked: make(chan error, 1),
+		child:   make(chan os.Signal, 1),
+		signals: make(chan os.Signal, 8),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if s.boot == "" {
+		if s.boot, err = bootID(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.occupy(b); err != nil {
+		return nil, err
+	}
+	if err := s.adapt(); err != nil {
+		return nil, err
+	}
+	go s.mover.run()
+	if err := s.recover(b.tasks()); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if err := s.adoptAgent(b); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// occupy makes the directory and takes its lock, unless an exec kept it.
+func (s *supervisor) occupy(b *bequest) error {
+	for _, dir := range []string{s.config.Dir, s.pipes, s.journal.dir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if b != nil {
+		s.lock = os.NewFile(uintptr(b.Lock), "lock")
+		return nil
+	}
+	var holder string
+	var err error
+	s.lock, holder, err = lock(filepath.Join(s.config.Dir, "lock"))
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("another one, with PID %s, runs in %s: end it or choose another directory", holder, s.config.Dir)
+	}
+	return err
+}
+
+// adapt sets up the process: what it is to the kernel and to its children.
+func (s *supervisor) adapt() error {
+	if fd, err := unix.PidfdOpen(os.Getpid(), 0); err != nil {
+		return fmt.Errorf("open own process: %w: Linux 5.3 or newer is needed", err)
+	} else {
+		unix.Close(fd)
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become reaper of orphans: %w", err)
+	}
+	// What was ignored when we were started (by nohup, say) must not be ignored in tasks, where
+	// signals that are caught here have their default effect.
+	discard := make(chan os.Signal, 1)
+	for sig := syscall.Signal(1); sig < 32; sig++ {
+		if signal.Ignored(sig) {
+			signal.Notify(discard, sig)
+		}
+	}
+	signal.Notify(s.child, syscall.SIGCHLD)
+	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+
+	sum := sha256.Sum256([]byte(s.config.Dir))
+	var reason string
+	s.cgroups, reason = openCgroups("/proc", "cluster-"+hex.EncodeToString(sum[:6]), 0)
+	s.mode = Mode{Cgroup: s.cgroups != nil, Reason: reason}
+	if s.cgroups != nil {
+		s.mode.Controllers = s.cgroups.controllers()
+	}
+	if reason != "" {
+		s.log.Warn("tasks cannot be fully contained", "mode", s.mode.String(), "err", reason)
+	}
+	s.children = newChildren()
+	var err error
+	s.mover, err = openMover(s.log)
+	return err
+}
+
+// loop lives until the agent has ended for good.
+func (s *supervisor) loop(ctx context.Context) (int, error) {
+	s.children.reap() // what ended during an exec
+	if s.agent.pid == 0 {
+		if err := s.startAgent(); err != nil {
+			return 1, fmt.Errorf("start agent: %w", err)
+		}
+	}
+	debug.FreeOSMemory()
+	asked := ctx.Done()
+	for {
+		select {
+		case <-s.child:
+			s.children.reap()
+		case sig := <-s.signals:
+			if sig == syscall.SIGHUP {
+				s.checkUpgrade()
+				continue
+			}
+			if over := s.stop(sig.(syscall.Signal)); over {
+				return s.end(0)
+			}
+		case <-asked:
+			asked = nil
+			if over := s.stop(syscall.SIGTERM); over {
+				return s.end(0)
+			}
+		case e := <-s.ends:
+			if status, over := s.agentEnded(e); over {
+				return s.end(status)
+			}
+		case <-s.agent.restart:
+			s.agent.restart = nil
+			if err := s.startAgent(); err != nil {
+				s.log.Error("cannot start agent, trying again", "err", err)
+				s.restartAgent()
+			}
+		case err := <-s.checked:
+			s.upgrade(err)
+		case <-s.agent.overdue:
+			s.log.Warn("agent did not end for the upgrade, killing it", "grace", s.config.AgentGrace)
+			s.agent.overdue = nil
+			s.signalAgent(syscall.SIGKILL)
+		}
+	}
+}
+
+// stop asks the agent to end, or ends at once when it was asked before or is not there.
+func (s *supervisor) stop(sig syscall.Signal) (over bool) {
+	if s.agent.pid == 0 {
+		return true
+	}
+	if s.agent.stopping {
+		s.log.Warn("asked to end twice, killing the agent")
+		s.signalAgent(syscall.SIGKILL)
+		return true
+	}
+	s.agent.stopping = true
+	s.signalAgent(sig)
+	return false
+}
+
+// end is the last act of the loop.
+func (s *supervisor) end(status int) (int, error) {
+	if s.config.StopTasks {
+		s.stopTasks()
+	}
+	return status, nil
+}
+
+// stopTasks kills all tasks and waits until they are gone, or for another signal.
+func (s *supervisor) stopTasks() {
+	s.mu.Lock()
+	var all []*task
+	for id, t := range s.tasks {
+		if !t.rec.Final {
+			all = append(all, t)
+			s.spawn(func() { s.kill(id) })
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range all {
+		for waiting := true; waiting; {
+			select {
+			case <-t.done:
+				waiting = false
+			case <-s.child:
+				s.children.reap()
+			case <-s.signals:
+				s.log.Warn("asked to end while tasks are being killed: some may live")
+				return
+			case <-time.After(killPatience):
+				s.log.Error("task does not end", "task", t.rec.Spec.ID)
+				waiting = false
+			}
+		}
+	}
+}
+
+// close ends all goroutines. Tasks and their records stay as they are.
+func (s *supervisor) close() error {
+	signal.Stop(s.child)
+	signal.Stop(s.signals)
+	s.cancel()
+	if s.agent.session != nil {
+		s.agent.session.conn.Close()
+	}
+	s.mover.stop()
+	s.group.Wait()
+	close(s.children.forks)
+	if s.cgroups != nil {
+		s.cgroups.close()
+	}
+	return s.lock.Close()
+}
+
+func (s *supervisor) spawn(f func()) { s.group.Go(f) }
+
+// pause waits, or less if the supervisor ends.
+func (s *supervisor) pause(d time.Duration) {
+	select {
+	case <-s.ctx.Done():
+	case <-time.After(d):
+	}
+}
