@@ -15,6 +15,7 @@ import (
 //
 // A task is named by its ID, unique for every start of it ("<alloc>/<task>/<attempt>"). What runs does not depend on
 // the process that called Start: after the agent was killed and started again, the same IDs mean the same tasks.
+// It ends with its main process: what that leaves behind is killed.
 // A driver whose tasks have a file system of their own is a [Mounter] too.
 type Driver interface {
 	// Fingerprint reports whether the driver can run tasks here and what nodes should say of it; the caller stamps
@@ -30,9 +31,9 @@ type Driver interface {
 	// drivers move themselves moves while somebody waits. It may be called again after it returned. While nobody can
 	// say whether the task lives (its engine is away) it goes on waiting. ErrUnknown if there is no such task.
 	Wait(ctx context.Context, id string) (Exit, error)
-	// Signal sends a signal such as "SIGHUP" to the task's main process; "" is the one that asks it to end: the task's
-	// KillSignal or else the driver's default. A task that has ended already is no error; a signal that the machine
-	// does not have wraps ErrInvalid. ErrUnknown if there is no such task.
+	// Signal sends a signal such as "SIGHUP" to the task's main process; "" is the one with which tasks of this driver
+	// are asked to end unless their kill_signal says otherwise. A task that has ended already is no error; a signal
+	// that does not exist wraps ErrInvalid. ErrUnknown if there is no such task.
 	Signal(ctx context.Context, id, signal string) error
 	// Destroy kills what is left of the task, whatever it does about it, and forgets it; a Wait going on returns its
 	// exit or ErrUnknown. A task that is not there is no error. When Destroy returned nil, nothing of it is left but
@@ -86,7 +87,6 @@ type Task struct {
 	LocalDir   string // the task's own, "<task dir>/local"
 	SecretsDir string // "<task dir>/secrets"
 	LogConfig  cluster.LogConfig
-	KillSignal string // what Signal with "" sends; "" is the driver's default
 }
 
 // Exit is how a task ended.
