@@ -1,0 +1,184 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/a43e60e4/cluster"
+)
+
+func (c *RegisterJob) apply(w *writer) (Result, error) {
+	job := c.Job
+	if _, ok := w.namespaces.get(job.Namespace); !ok {
+		return Result{}, cluster.Errorf(cluster.CodeRejected, "job %q is in nonexistent namespace %q", job.ID, job.Namespace)
+	}
+	var old *cluster.Job
+	if entry := w.job(job.Namespace, job.ID); entry != nil {
+		old = entry.job
+	}
+	if err := c.enforce(old); err != nil {
+		return Result{}, err
+	}
+	if old != nil && old.Type != job.Type {
+		return Result{}, cluster.Errorf(cluster.CodeRejected, "cannot update job from type %q to %q", old.Type, job.Type)
+	}
+	result := Result{NewVersion: old == nil || !sameSpec(old, job)}
+	entry := w.jobForWrite(job.Namespace, job.ID)
+	if result.NewVersion {
+		w.addVersion(entry, job, c.Source)
+	}
+	result.JobModifyIndex = entry.job.JobModifyIndex
+	result.EvalID = w.evalForJob(c.Eval, entry.job)
+	return result, nil
+}
+
+// enforce refuses a registration that was made for another state of the job.
+func (c *RegisterJob) enforce(old *cluster.Job) error {
+	switch {
+	case !c.EnforceIndex:
+		return nil
+	case old == nil && c.JobModifyIndex == 0:
+		return nil
+	case old == nil:
+		return cluster.Errorf(cluster.CodeConflict, "Enforcing job modify index %d: job does not exist", c.JobModifyIndex)
+	case c.JobModifyIndex == 0:
+		return cluster.Errorf(cluster.CodeConflict, "Enforcing job modify index 0: job already exists")
+	case c.JobModifyIndex != old.JobModifyIndex:
+		return cluster.Errorf(cluster.CodeConflict, "Enforcing job modify index %d: job exists with conflicting job modify index: %d",
+			c.JobModifyIndex, old.JobModifyIndex)
+	}
+	return nil
+}
+
+// sameSpec reports whether two jobs say the same, but for what the servers write.
+func sameSpec(a, b *cluster.Job) bool { return bytes.Equal(specOf(a), specOf(b)) }
+
+func specOf(j *cluster.Job) []byte {
+	plain := plainJob(*j)
+	plain.Status, plain.StatusDescription, plain.Stable = "", "", false
+	plain.Version, plain.SubmitTime = 0, 0
+	plain.CreateIndex, plain.ModifyIndex, plain.JobModifyIndex = 0, 0, 0
+	text, err := json.Marshal(&plain)
+	if err != nil {
+		panic("state: a job that came as JSON cannot be written as JSON: " + err.Error())
+	}
+	return text
+}
+
+// addVersion makes the job the entry's newest version.
+func (w *writer) addVersion(entry *jobEntry, job *cluster.Job, source *Submission) {
+	spec := *job
+	spec.Status, spec.StatusDescription, spec.Stable = "", "", false
+	spec.Version, spec.CreateIndex = 0, w.index
+	if entry.job != nil {
+		spec.Version, spec.CreateIndex = entry.job.Version+1, entry.job.CreateIndex
+	}
+	spec.SubmitTime = w.at
+	spec.ModifyIndex, spec.JobModifyIndex = w.index, w.index
+	live := spec
+	if entry.job != nil {
+		live.Status = entry.job.Status
+	} else {
+		live.Status = cluster.JobStatusPending
+	}
+	entry.job = &live
+	entry.versions = append(entry.versions, version{spec: &spec, job: &live, source: source})
+	w.specOf[&spec] = w.jobOf[entry.key]
+	w.change(Jobs)
+	w.touchJob(entry, jobItself)
+}
+
+// evalForJob stores the evaluation that a change of a job comes with, if there is one.
+func (w *writer) evalForJob(eval *cluster.Evaluation, job *cluster.Job) cluster.ID {
+	if eval == nil {
+		return cluster.ID{}
+	}
+	next := *eval
+	if job != nil {
+		next.JobModifyIndex = job.JobModifyIndex
+	}
+	w.putEval(&next)
+	return next.ID
+}
+
+func (c *DeregisterJob) apply(w *writer) (Result, error) {
+	entry := w.job(c.Namespace, c.ID)
+	if entry == nil || entry.job == nil {
+		return Result{}, nil
+	}
+	entry = w.jobForWrite(c.Namespace, c.ID)
+	if c.Purge {
+		w.purge(entry)
+		return Result{JobModifyIndex: w.index, EvalID: w.evalForJob(c.Eval, nil)}, nil
+	}
+	if !entry.job.Stop {
+		stopped := *entry.newest().spec
+		stopped.Stop = true
+		w.addVersion(entry, &stopped, entry.newest().source)
+	}
+	return Result{JobModifyIndex: entry.job.JobModifyIndex, EvalID: w.evalForJob(c.Eval, entry.job)}, nil
+}
+
+// purge forgets a job. What hangs on it keeps its entry alive.
+func (w *writer) purge(entry *jobEntry) {
+	entry.job = nil
+	w.remove(Jobs)
+	w.touchJob(entry, jobItself)
+}
+
+func (c *UpsertNamespace) apply(w *writer) (Result, error) {
+	next := *c.Namespace
+	next.CreateIndex, next.ModifyIndex = w.index, w.index
+	if old, ok := w.namespaces.get(next.Name); ok {
+		next.CreateIndex = old.CreateIndex
+	}
+	w.namespaces.set(next.Name, &next)
+	w.change(Namespaces)
+	w.touched.add(NamespaceKey(next.Name))
+	return Result{}, nil
+}
+
+func (c *DeleteNamespace) apply(w *writer) (Result, error) {
+	if c.Name == cluster.DefaultNamespace {
+		return Result{}, cluster.Errorf(cluster.CodeRejected, "delete namespace %q: it always exists", c.Name)
+	}
+	if _, ok := w.namespaces.get(c.Name); !ok {
+		return Result{}, cluster.Errorf(cluster.CodeNotFound, "Namespace not found")
+	}
+	var dead []string
+	for key, number := range w.jobNumbers.from(cluster.JobKey{Namespace: c.Name}) {
+		if key.Namespace != c.Name {
+			break
+		}
+		entry := w.jobs.at(number)
+		if entry.job != nil && entry.job.Status != cluster.JobStatusDead {
+			return Result{}, cluster.Errorf(cluster.CodeRejected, "delete namespace %q: job %q is %s: stop it first", c.Name, key.ID, entry.job.Status)
+		}
+		dead = append(dead, key.ID)
+	}
+	for _, id := range dead {
+		if entry := w.jobForWrite(c.Name, id); entry.job != nil {
+			w.purge(entry)
+		}
+	}
+	w.namespaces.remove(c.Name)
+	w.remove(Namespaces)
+	w.touched.add(NamespaceKey(c.Name))
+	return Result{}, nil
+}
+
+func (c *SetMeta) apply(w *writer) (Result, error) {
+	if _, ok := w.meta.get(c.Key); ok && c.Create {
+		return Result{}, cluster.Errorf(cluster.CodeConflict, "set %q: it is set already", c.Key)
+	}
+	w.touched.add(MetaKey(c.Key))
+	if c.Value == nil {
+		w.meta.remove(c.Key)
+		w.remove(Meta)
+		return Result{}, nil
+	}
+	w.meta.set(c.Key, metaEntry{slices.Clone(c.Value), w.index})
+	w.change(Meta)
+	return Result{}, nil
+}
