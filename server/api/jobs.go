@@ -24,7 +24,7 @@ type JobListStub struct {
 	Stop              bool
 	Status            string
 	StatusDescription string
-	JobSummary        *JobSummary
+	JobSummary        *JobSummaryView
 	CreateIndex       uint64
 	ModifyIndex       uint64
 	JobModifyIndex    uint64
@@ -32,28 +32,13 @@ type JobListStub struct {
 	Meta              map[string]string `json:",omitempty"` // with ?meta=true
 }
 
-// JobSummary counts a job's instances by group and state.
-type JobSummary struct {
-	JobID       string
-	Namespace   string
-	Summary     map[string]GroupSummary
-	Children    ChildrenSummary
-	CreateIndex uint64
-	ModifyIndex uint64
+// JobSummaryView is a summary as the wire shows it: cluster.JobSummary, and what existing clients expect.
+type JobSummaryView struct {
+	*cluster.JobSummary
+	Children ChildrenSummary
 }
 
-// GroupSummary counts the instances of one group. Queued ones are wanted but not placed.
-type GroupSummary struct {
-	Queued   int
-	Complete int
-	Failed   int
-	Running  int
-	Starting int
-	Lost     int
-	Unknown  int
-}
-
-// ChildrenSummary counts the jobs that a job made.
+// ChildrenSummary counts the jobs that a job made; none does.
 type ChildrenSummary struct{ Pending, Running, Dead int }
 
 // JobRegisterRequest submits a job. A job that changes nothing is planned all the same.
@@ -216,8 +201,8 @@ func (c *Client) JobDeployment(ctx context.Context, id string, q Query) (*cluste
 }
 
 // JobSummary counts the instances of a job.
-func (c *Client) JobSummary(ctx context.Context, id string, q Query) (*JobSummary, Meta, error) {
-	return read[*JobSummary](ctx, c, JobSummaryRead.URL(id), q)
+func (c *Client) JobSummary(ctx context.Context, id string, q Query) (*cluster.JobSummary, Meta, error) {
+	return read[*cluster.JobSummary](ctx, c, JobSummaryRead.URL(id), q)
 }
 
 // JobServices lists the endpoints that a job's instances offer.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"github.com/a43e60e4/cluster"
 )
@@ -124,16 +123,11 @@ func (c *Client) NodeStats(ctx context.Context, id cluster.ID) (*HostStats, erro
 // SelfRegisterRequest is what a node says of itself when it starts and when that changes.
 type SelfRegisterRequest struct{ Node *cluster.Node }
 
-// SelfHeartbeatResponse tells a node how long its lease runs, counted from when it sent the heartbeat.
-// Status is what the servers think of the node; a node that finds itself down registers again.
-type SelfHeartbeatResponse struct {
-	TTL    time.Duration
-	Status string
-	Index  uint64
-}
+// SelfHeartbeatResponse tells a node what the servers think of it.
+type SelfHeartbeatResponse struct{ Status string }
 
 // SelfAllocsResponse is what a node should run: every allocation of the node that is not forgotten, of which
-// those that the servers changed after the index in the request's `known` are there whole.
+// those that the servers changed after the index of the request are there whole.
 type SelfAllocsResponse struct {
 	Index   uint64
 	IDs     []cluster.ID

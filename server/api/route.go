@@ -44,8 +44,8 @@ type Route struct {
 	Path   string // {name} stands for one segment or more; a literal that follows is matched from the end
 	Needs  Capability
 	Kind   Kind
-	// Global is set where the namespace of a request means nothing.
-	Global bool
+	Global bool   // the namespace of a request means nothing
+	Later  string // what this version lacks to answer it; "" for all that it can do
 }
 
 // URL is the route's path with its {names} replaced in order, each escaped.
@@ -75,4 +75,12 @@ func (r Route) Match(path string) (arg string, ok bool) {
 		return "", false
 	}
 	return path[len(before) : len(path)-len(suffix)], true
+}
+
+// Any is the Method of routes that do not care about it.
+const Any = "ANY"
+
+// Accepts reports whether the route is for the method.
+func (r Route) Accepts(method string) bool {
+	return method == r.Method || r.Method == Any || method == "POST" && r.Method == "PUT"
 }

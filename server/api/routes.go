@@ -33,7 +33,7 @@ var (
 	AllocStats        = Route{Method: "GET", Path: "/v1/client/allocation/{alloc}/stats", Needs: ReadJob, Kind: OnNode}
 	AllocRestart      = Route{Method: "PUT", Path: "/v1/client/allocation/{alloc}/restart", Needs: AllocLifecycle, Kind: OnNode}
 	AllocSignal       = Route{Method: "PUT", Path: "/v1/client/allocation/{alloc}/signal", Needs: AllocLifecycle, Kind: OnNode}
-	AllocGC           = Route{Method: "ANY", Path: "/v1/client/allocation/{alloc}/gc", Needs: SubmitJob, Kind: OnNode}
+	AllocGC           = Route{Method: Any, Path: "/v1/client/allocation/{alloc}/gc", Needs: SubmitJob, Kind: OnNode}
 	FSList            = Route{Method: "GET", Path: "/v1/client/fs/ls/{alloc}", Needs: ReadFS, Kind: OnNode}
 	FSStat            = Route{Method: "GET", Path: "/v1/client/fs/stat/{alloc}", Needs: ReadFS, Kind: OnNode}
 	FSCat             = Route{Method: "GET", Path: "/v1/client/fs/cat/{alloc}", Needs: ReadFS, Kind: OnNode}
@@ -49,7 +49,7 @@ var (
 	NodeAllocsList  = Route{Method: "GET", Path: "/v1/node/{node}/allocations", Needs: ReadNode, Global: true}
 	NodeEligibility = Route{Method: "PUT", Path: "/v1/node/{node}/eligibility", Needs: WriteNode, Kind: Write, Global: true}
 	NodeStats       = Route{Method: "GET", Path: "/v1/client/stats", Needs: ReadNode, Kind: OnNode, Global: true}
-	NodeGC          = Route{Method: "ANY", Path: "/v1/client/gc", Needs: WriteNode, Kind: OnNode, Global: true}
+	NodeGC          = Route{Method: Any, Path: "/v1/client/gc", Needs: WriteNode, Kind: OnNode, Global: true}
 )
 
 // The routes that only a node's own agent may call, for itself.

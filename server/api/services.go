@@ -18,16 +18,12 @@ type ServiceStub struct {
 	Tags        []string
 }
 
-// Namespace separates the jobs of one group of people from those of others.
-type Namespace struct {
-	Name        string
-	Description string
-	Quota       string
-	Capabilities, NodePoolConfiguration,
-	VaultConfiguration, ConsulConfiguration *struct{} // always nil
-	Meta        map[string]string
-	CreateIndex uint64
-	ModifyIndex uint64
+// NamespaceView is a namespace as the wire shows it: cluster.Namespace, and fields that existing clients expect.
+type NamespaceView struct {
+	*cluster.Namespace
+	Quota                                                                        string
+	Capabilities, NodePoolConfiguration, VaultConfiguration, ConsulConfiguration *struct{}
+	RequiredExtraClaims, OptionalExtraClaims                                     []string
 }
 
 // SearchRequest asks for everything whose ID begins with Prefix.
@@ -54,17 +50,17 @@ func (c *Client) Service(ctx context.Context, name string, q Query) ([]cluster.S
 }
 
 // Namespaces lists the namespaces.
-func (c *Client) Namespaces(ctx context.Context, q Query) ([]Namespace, Meta, error) {
-	return read[[]Namespace](ctx, c, NamespacesList.Path, q)
+func (c *Client) Namespaces(ctx context.Context, q Query) ([]cluster.Namespace, Meta, error) {
+	return read[[]cluster.Namespace](ctx, c, NamespacesList.Path, q)
 }
 
 // Namespace reads a namespace.
-func (c *Client) Namespace(ctx context.Context, name string, q Query) (*Namespace, Meta, error) {
-	return read[*Namespace](ctx, c, NamespaceRead.URL(name), q)
+func (c *Client) Namespace(ctx context.Context, name string, q Query) (*cluster.Namespace, Meta, error) {
+	return read[*cluster.Namespace](ctx, c, NamespaceRead.URL(name), q)
 }
 
 // WriteNamespace creates or changes a namespace.
-func (c *Client) WriteNamespace(ctx context.Context, n Namespace) error {
+func (c *Client) WriteNamespace(ctx context.Context, n cluster.Namespace) error {
 	_, err := c.Put(ctx, NamespaceWrite.URL(n.Name), Query{}, n, nil)
 	return err
 }
