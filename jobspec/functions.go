@@ -1,0 +1,188 @@
+package jobspec
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+)
+
+// plainFunctions take values and give a value no larger than what they were given, or little more.
+var plainFunctions = map[string]function.Function{
+	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
+	"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
+
+	"chomp": stdlib.ChompFunc, "lower": stdlib.LowerFunc, "split": stdlib.SplitFunc, "strlen": stdlib.StrlenFunc,
+	"strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc,
+	"trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
+
+	"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc,
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
+	"flatten": stdlib.FlattenFunc, "index": stdlib.IndexFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc,
+	"merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseFunc, "setintersection": stdlib.SetIntersectionFunc,
+	"setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
+
+	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
+	"base64decode": base64Decode, "base64encode": base64Encode, "urlencode": urlEncode,
+	"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
+	"md5": md5Hash, "sha1": sha1Hash, "sha256": sha256Hash, "sha512": sha512Hash, "uuidv5": uuidV5,
+	"cidrhost": cidrHost, "cidrnetmask": cidrNetmask, "cidrsubnet": cidrSubnet, "cidrsubnets": cidrSubnets,
+}
+
+// multiplying functions give values much larger than what they were given; cost foretells how large.
+var multiplying = map[string]struct {
+	function.Function
+	cost func(args []cty.Value) int
+}{
+	"format":        {stdlib.FormatFunc, formatCost},
+	"formatlist":    {stdlib.FormatListFunc, formatCost},
+	"indent":        {stdlib.IndentFunc, indentCost},
+	"join":          {stdlib.JoinFunc, productCost},
+	"replace":       {stdlib.ReplaceFunc, productCost},
+	"regex_replace": {stdlib.RegexReplaceFunc, productCost},
+	"setproduct":    {stdlib.SetProductFunc, setProductCost},
+}
+
+// refusedFunctions are the language's but not ours yet.
+var refusedFunctions = []string{"bcrypt", "rsadecrypt", "yamldecode", "yamlencode"}
+
+// functions lists all functions that expressions of this file may call.
+func (p *parser) functions() map[string]function.Function {
+	all := map[string]function.Function{
+		// These look at expressions, not at values: what they evaluate is metered already.
+		"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "convert": typeexpr.ConvertFunc,
+		"uuidv4": p.uuidV4(),
+	}
+	for name, f := range plainFunctions {
+		all[name] = p.metered(f, nil)
+	}
+	for name, f := range multiplying {
+		all[name] = p.metered(f.Function, f.cost)
+	}
+	for _, name := range refusedFunctions {
+		all[name] = refusal(name + " is not supported yet")
+	}
+	for name, f := range p.fileFunctions() {
+		all[name] = p.metered(f, nil)
+	}
+	return all
+}
+
+// refusal is a function that takes anything and fails.
+func refusal(text string) function.Function {
+	return function.New(&function.Spec{
+		VarParam: &function.Parameter{Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true},
+		Type:     function.StaticReturnType(cty.String),
+		Impl: func([]cty.Value, cty.Type) (cty.Value, error) {
+			return cty.NilVal, fmt.Errorf("%s", text)
+		},
+	})
+}
+
+// metered is the function with its arguments and its result paid for.
+func (p *parser) metered(f function.Function, cost func([]cty.Value) int) function.Function {
+	pay := func(args []cty.Value) error {
+		for _, arg := range args {
+			if err := p.charge(arg); err != nil {
+				return err
+			}
+		}
+		if cost != nil {
+			return p.spend(cost(args))
+		}
+		return nil
+	}
+	return function.New(&function.Spec{
+		Description: f.Description(),
+		Params:      f.Params(),
+		VarParam:    f.VarParam(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if err := pay(args); err != nil {
+				return cty.NilType, err
+			}
+			return f.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			result, err := f.Call(args)
+			if err != nil {
+				return result, err
+			}
+			return result, p.charge(result)
+		},
+	})
+}
+
+// extent is the length of a value's text, or of all the texts in it.
+func extent(value cty.Value) int {
+	if value.IsNull() || !value.IsKnown() {
+		return 1
+	}
+	if value.Type() == cty.String {
+		return len(value.AsString()) + 1
+	}
+	if !value.CanIterateElements() {
+		return 1
+	}
+	total := 1
+	for it := value.ElementIterator(); it.Next(); {
+		_, element := it.Element()
+		total += extent(element)
+	}
+	return total
+}
+
+// times is a product that does not overflow. The factors are not negative.
+func times(a, b int) int {
+	if a > 0 && b > math.MaxInt32/a {
+		return math.MaxInt32
+	}
+	return a * b
+}
+
+// productCost is the first argument as often as the others are long. Work of this kind is cheap: it counts for an eighth.
+func productCost(args []cty.Value) int {
+	rest := 0
+	for _, arg := range args[1:] {
+		rest += extent(arg)
+	}
+	return times(extent(args[0]), rest) / 8
+}
+
+var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*[0-9]{4}`)
+
+// formatCost forbids verbs such as %1000000d.
+func formatCost(args []cty.Value) int {
+	if text := args[0]; text.Type() == cty.String && wideVerb.MatchString(text.AsString()) {
+		return math.MaxInt32
+	}
+	longest := 1
+	for _, arg := range args[1:] {
+		if arg.Type().IsTupleType() || arg.Type().IsListType() || arg.Type().IsSetType() {
+			longest = max(longest, arg.LengthInt())
+		}
+	}
+	return times(productCost(args), longest)
+}
+
+func indentCost(args []cty.Value) int {
+	spaces, _ := args[0].AsBigFloat().Float64()
+	if spaces > 1000 {
+		return math.MaxInt32
+	}
+	return times(max(int(spaces), 1), extent(args[1]))
+}
+
+func setProductCost(args []cty.Value) int {
+	product := len(args)
+	for _, arg := range args {
+		if arg.CanIterateElements() {
+			product = times(product, arg.LengthInt())
+		}
+	}
+	return times(product, stepCost)
+}

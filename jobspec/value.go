@@ -1,0 +1,214 @@
+package jobspec
+
+import (
+	"fmt"
+	"math/big"
+	"reflect"
+	"time"
+
+	"github.com/agext/levenshtein"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// convert makes the JSON value of a field out of an expression's value. nil is absent, or a problem that was noted.
+func (p *parser) convert(value cty.Value, t reflect.Type, at hcl.Range) any {
+	unsuitable := func(format string, args ...any) any {
+		p.problem(at, "Unsuitable value type", fmt.Sprintf(format, args...))
+		return nil
+	}
+	if t == durationType {
+		return p.duration(value, at)
+	}
+	if value.IsNull() {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.String:
+		text, err := convert.Convert(value, cty.String)
+		if err != nil {
+			return unsuitable("Unsuitable value: string required, but have %s", kindOf(value))
+		}
+		return text.AsString()
+	case reflect.Bool:
+		truth, err := convert.Convert(value, cty.Bool)
+		if err != nil {
+			return unsuitable("Unsuitable value: a bool is required")
+		}
+		return truth.True()
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		number, err := convert.Convert(value, cty.Number)
+		if err != nil {
+			return unsuitable("Unsuitable value: a number is required")
+		}
+		whole, accuracy := number.AsBigFloat().Int64()
+		if accuracy != big.Exact {
+			return unsuitable("Unsuitable value: value must be a whole number, between -9223372036854775808 and 9223372036854775807")
+		}
+		return whole
+	case reflect.Slice:
+		if !value.Type().IsTupleType() && !value.Type().IsListType() && !value.Type().IsSetType() {
+			return unsuitable("Unsuitable value: list of string required, but have %s", kindOf(value))
+		}
+		list := []any{}
+		for it := value.ElementIterator(); it.Next(); {
+			_, element := it.Element()
+			list = append(list, p.convert(element, t.Elem(), at))
+		}
+		return list
+	case reflect.Map:
+		if !value.Type().IsObjectType() && !value.Type().IsMapType() {
+			return unsuitable("Unsuitable value: map of string required, but have %s", kindOf(value))
+		}
+		object := map[string]any{}
+		for it := value.ElementIterator(); it.Next(); {
+			key, element := it.Element()
+			object[key.AsString()] = p.convert(element, t.Elem(), at)
+		}
+		return object
+	}
+	return unsuitable("A block is required here: write it without the equals sign")
+}
+
+// duration reads "1m30s", or a bare number of nanoseconds.
+func (p *parser) duration(value cty.Value, at hcl.Range) any {
+	switch {
+	case value.IsNull():
+		p.problem(at, "Unsuitable duration value", `Unsuitable duration value: null; write a duration such as "30s"`)
+		return nil
+	case value.Type() == cty.Number:
+		return p.convert(value, reflect.TypeFor[int64](), at)
+	case value.Type() != cty.String:
+		p.problem(at, "Unsuitable value type", `Unsuitable duration value: have `+kindOf(value)+`; write a duration such as "30s"`)
+		return nil
+	}
+	parsed, err := time.ParseDuration(value.AsString())
+	if err != nil {
+		p.problem(at, "Unsuitable value type", "Unsuitable duration value: "+clip(err.Error(), 200))
+		return nil
+	}
+	return int64(parsed)
+}
+
+func kindOf(value cty.Value) string {
+	if value.IsNull() {
+		return "null"
+	}
+	return value.Type().FriendlyName()
+}
+
+// freeForm makes the JSON of any value.
+func freeForm(value cty.Value) any {
+	switch t := value.Type(); {
+	case value.IsNull() || !value.IsKnown():
+		return nil
+	case t == cty.String:
+		return value.AsString()
+	case t == cty.Bool:
+		return value.True()
+	case t == cty.Number:
+		if whole, accuracy := value.AsBigFloat().Int64(); accuracy == big.Exact {
+			return whole
+		}
+		float, _ := value.AsBigFloat().Float64()
+		return float
+	case t.IsObjectType() || t.IsMapType():
+		object := map[string]any{}
+		for it := value.ElementIterator(); it.Next(); {
+			key, element := it.Element()
+			object[key.AsString()] = freeForm(element)
+		}
+		return object
+	case value.CanIterateElements():
+		list := []any{}
+		for it := value.ElementIterator(); it.Next(); {
+			_, element := it.Element()
+			list = append(list, freeForm(element))
+		}
+		return list
+	}
+	return nil
+}
+
+// body makes the JSON of a block with anything in it. A nested block becomes a list of objects, its labels objects
+// around it, each again in a list; an attribute that is an object becomes a list of one.
+func (p *parser) body(b place) map[string]any {
+	result := map[string]any{}
+	native, isNative := b.Body.(*hclsyntax.Body)
+	attributes, diags := hcl.Attributes(nil), hcl.Diagnostics(nil)
+	if isNative {
+		attributes = make(hcl.Attributes, len(native.Attributes))
+		for name, attr := range native.Attributes {
+			attributes[name] = attr.AsHCLAttribute()
+		}
+	} else {
+		attributes, diags = b.Body.JustAttributes()
+		p.diags = append(p.diags, diags...)
+	}
+	for _, attr := range inOrder(attributes) {
+		value, ok := p.eval(attr.Expr, b.scope)
+		if !ok || value.IsNull() {
+			continue
+		}
+		converted := freeForm(value)
+		if object, ok := converted.(map[string]any); ok {
+			converted = []any{object}
+		}
+		result[attr.Name] = converted
+	}
+	if !isNative {
+		return result
+	}
+	var blocks hcl.Blocks
+	for _, inner := range native.Blocks {
+		blocks = append(blocks, inner.AsHCLBlock())
+	}
+	for _, inner := range p.expand(blocks, b.scope, nil) {
+		if attr := attributes[inner.Type]; attr != nil {
+			p.problem(inner.DefRange, "Duplicate name", fmt.Sprintf("%q is a block here and was an argument at %s.", inner.Type, attr.NameRange))
+			continue
+		}
+		list, _ := result[inner.Type].([]any)
+		result[inner.Type] = nest(list, inner.Labels, p.body(inner))
+	}
+	return result
+}
+
+// nest adds a block's object to the list of its siblings, below its labels.
+func nest(list []any, labels []string, object map[string]any) []any {
+	if len(labels) == 0 {
+		return append(list, object)
+	}
+	if len(list) == 0 {
+		list = []any{map[string]any{}}
+	}
+	below := list[0].(map[string]any)
+	inner, _ := below[labels[0]].([]any)
+	below[labels[0]] = nest(inner, labels[1:], object)
+	return list
+}
+
+// nearest is the known name that a misspelt one was meant to be, "" if none is near.
+func nearest(name string, known []string) string {
+	best, distance := "", 3
+	for _, candidate := range known {
+		if len(name) > 100 {
+			break
+		}
+		if d := levenshtein.Distance(name, candidate, nil); d < distance {
+			best, distance = candidate, d
+		}
+	}
+	return best
+}
+
+func hint(name string, known []string) string {
+	if near := nearest(name, known); near != "" {
+		return fmt.Sprintf(" Did you mean %q?", near)
+	}
+	return ""
+}
