@@ -1,0 +1,171 @@
+package scheduler
+
+import (
+	"slices"
+
+	"github.com/a43e60e4/cluster"
+)
+
+// place finds nodes for what the group asks for and says how many were found. What replaces a running instance
+// gets its room; where no place is found the old instance stays.
+func (p *planner) place(w *work) int {
+	name := w.group.Name
+	p.queued[name] = 0
+	// Instances that keep their version are placed together, after the others.
+	slices.SortStableFunc(w.asks, func(a, b ask) int { return keepOrder(a) - keepOrder(b) })
+	placed := 0
+	for rest := w.asks; len(rest) > 0; {
+		same := slices.IndexFunc(rest, func(a ask) bool { return a.job != rest[0].job })
+		if same < 0 {
+			same = len(rest)
+		}
+		r := newRanker(p, rest[0].job, rest[0].job.Group(name), same)
+		for i := range rest[:same] {
+			if p.placeOne(r, &rest[i]) {
+				placed++
+				continue
+			}
+			p.queued[name]++
+			p.miss(r, &rest[i])
+		}
+		rest = rest[same:]
+	}
+	return placed
+}
+
+func keepOrder(a ask) int {
+	if a.keep {
+		return 1
+	}
+	return 0
+}
+
+func (p *planner) placeOne(r *ranker, a *ask) bool {
+	old, home := a.previous, -1
+	if a.reason != "" && p.live(old) {
+		home = p.node(old.NodeID)
+		p.nodes[home] = p.nodes[home].Minus(old)
+		r.changed(home, -1)
+	}
+	node := a.node
+	if node < 0 {
+		node = r.best(p.avoided(a))
+	} else if r.parts[node] == 0 {
+		node = -1
+	}
+	if node < 0 {
+		if home >= 0 {
+			p.nodes[home] = p.nodes[home].Plus(old)
+			r.changed(home, 1)
+		}
+		return false
+	}
+	n := &p.nodes[node]
+	placement := Placement{
+		NodeID:      n.ID,
+		TaskGroup:   r.group.Name,
+		Index:       a.index,
+		KeepVersion: a.keep,
+		Ports:       r.ports.assign(*n, p.in.Seed, int32(len(p.plan.Places))),
+		Needs:       r.need,
+		Reschedules: a.reschedules,
+	}
+	if old != nil {
+		placement.Previous = old.ID
+	}
+	if !a.keep {
+		placement.DeploymentID = p.rollout.id(r.group.Name)
+	}
+	if a.reason != "" {
+		p.plan.Stops = append(p.plan.Stops, Stop{ID: old.ID, Description: a.reason})
+		p.gone[old.ID] = true
+	}
+	*n = n.With(&placement)
+	p.plan.Places = append(p.plan.Places, placement)
+	r.changed(node, 1)
+	return true
+}
+
+// avoided are the nodes on which the line of instances that led to this one failed.
+func (p *planner) avoided(a *ask) []int {
+	var nodes []int
+	for _, event := range a.reschedules {
+		if i := p.node(event.PrevNodeID); i >= 0 && !slices.Contains(nodes, i) {
+			nodes = append(nodes, i)
+		}
+	}
+	return nodes
+}
+
+// miss notes that an instance found no place. Of instances that fail alike the first is explained, the others are counted.
+func (p *planner) miss(r *ranker, a *ask) {
+	metric, again := p.failed[r.group.Name]
+	if again {
+		metric.CoalescedFailures++
+	}
+	switch {
+	case a.node >= 0:
+		if !again {
+			metric = emptyMetric(r)
+		}
+		r.explain(a.node, &metric)
+	case !again:
+		metric = emptyMetric(r)
+		for i := range p.nodes {
+			r.explain(i, &metric)
+		}
+	}
+	p.failed[r.group.Name] = metric
+}
+
+func emptyMetric(r *ranker) cluster.AllocMetric {
+	return cluster.AllocMetric{
+		NodePool:           r.f.job.NodePool,
+		NodesAvailable:     map[string]int{},
+		ClassFiltered:      map[string]int{},
+		ConstraintFiltered: map[string]int{},
+		ClassExhausted:     map[string]int{},
+		DimensionExhausted: map[string]int{},
+	}
+}
+
+// explain counts why the placement does not fit on the node. Nodes that are not ready or not where the job looks are not counted.
+func (r *ranker) explain(node int, m *cluster.AllocMetric) {
+	n := &r.p.nodes[node]
+	if !n.Ready() || r.f.job.NodePool != cluster.AllNodePool && n.NodePool != r.f.job.NodePool {
+		return
+	}
+	m.NodesInPool++
+	if !r.f.wantsCenter(n.Datacenter) {
+		return
+	}
+	m.NodesAvailable[n.Datacenter]++
+	m.NodesEvaluated++
+	reason := r.f.rejects(n.Node)
+	if reason == "" && r.taken(node) {
+		reason = cluster.OperandDistinctHosts
+	}
+	if reason != "" {
+		m.NodesFiltered++
+		m.ConstraintFiltered[reason]++
+		countClass(m.ClassFiltered, n)
+		return
+	}
+	dimension := n.Schedulable().Minus(n.Used).Lacking(r.need)
+	if dimension == "" {
+		if lack := r.ports.lacks(n); !lack.none() {
+			dimension = lack.String()
+		}
+	}
+	if dimension != "" {
+		m.NodesExhausted++
+		m.DimensionExhausted[dimension]++
+		countClass(m.ClassExhausted, n)
+	}
+}
+
+func countClass(counts map[string]int, n *Node) {
+	if n.NodeClass != "" {
+		counts[n.NodeClass]++
+	}
+}

@@ -1,0 +1,357 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/a43e60e4/cluster"
+)
+
+// slot is the place of one instance of a group: an index, or for system jobs a node.
+type slot struct {
+	index  int32
+	node   int                 // position of the only node for it, -1 for any
+	open   bool                // something may be placed here
+	alloc  *cluster.Allocation // what takes the place: live, done, or failed and not yet replaced; nil if nothing does
+	before *cluster.Allocation // the newest that was here, is gone and was not replaced
+}
+
+// ask is one instance to be placed.
+type ask struct {
+	index       int32
+	node        int          // as in slot
+	job         *cluster.Job // the version it will run
+	keep        bool         // which is that of previous
+	previous    *cluster.Allocation
+	reason      string // why previous is to be stopped once this is placed; "" if it is gone already
+	reschedules []cluster.RescheduleEvent
+}
+
+// work is what a group needs.
+type work struct {
+	group    *cluster.TaskGroup
+	strategy *cluster.UpdateStrategy // nil: everything at once
+	phase    phase
+	slots    []slot
+	prior    *cluster.Job // the newest older version that an allocation of the group runs or ran
+	begun    bool         // the newest version has been placed before
+
+	asks  []ask // to be placed at once
+	steps []ask // to be placed as the rollout allows, best first
+}
+
+// reconcile decides what becomes of a group of a job that is to run.
+func (p *planner) reconcile(g *cluster.TaskGroup) {
+	w := &work{group: g, strategy: strategy(p.in.Job, g)}
+	p.survey(w)
+	if w.strategy != nil && (p.rollout.deployment == nil || p.rollout.begun) && p.needsRollout(w) {
+		p.join(g, w.strategy)
+	}
+	w.phase = p.rollout.phase(g.Name)
+	for i := range w.slots {
+		p.decide(w, &w.slots[i])
+	}
+	p.takeSteps(w)
+	placed := p.place(w)
+	p.progress(g.Name, p.wanted(w, placed), placed > 0)
+}
+
+// wanted is how many healthy instances of the newest version end the group's rollout: for a system job one on each
+// node that has one or gets one, but for old ones that must stay for now.
+func (p *planner) wanted(w *work, placed int) int {
+	if p.in.Job.Type != cluster.JobTypeSystem {
+		return w.group.Count
+	}
+	total := placed
+	for i := range w.slots {
+		if a := w.slots[i].alloc; a != nil && !p.gone[a.ID] && (w.slots[i].open || p.current(a)) {
+			total++
+		}
+	}
+	return total
+}
+
+// current reports whether the allocation runs the newest version of the job.
+func (p *planner) current(a *cluster.Allocation) bool {
+	return a.Job.Version == p.in.Job.Version && a.Job.CreateIndex == p.in.Job.CreateIndex
+}
+
+// survey sorts the group's allocations into slots and stops those that have none.
+func (p *planner) survey(w *work) {
+	var place func(*cluster.Allocation) *slot
+	if p.in.Job.Type == cluster.JobTypeSystem {
+		place = p.nodeSlots(w)
+	} else {
+		place = p.indexSlots(w)
+	}
+	for _, a := range p.in.Allocs {
+		if a.TaskGroup != w.group.Name {
+			continue
+		}
+		if p.current(a) {
+			w.begun = true
+		} else if a.Job.CreateIndex == p.in.Job.CreateIndex && (w.prior == nil || a.Job.Version > w.prior.Version) {
+			w.prior = a.Job
+		}
+		s := place(a)
+		if s == nil {
+			continue
+		}
+		switch {
+		case p.gone[a.ID] || a.ServerTerminal() || a.ClientStatus == cluster.ClientLost:
+			if a.Details().NextAllocation.IsZero() && (s.before == nil || a.CreateIndex >= s.before.CreateIndex) {
+				s.before = a
+			}
+		case s.alloc == nil:
+			s.alloc = a
+		case p.better(a, s.alloc):
+			p.dismiss(s.alloc)
+			s.alloc = a
+		default:
+			p.dismiss(a)
+		}
+	}
+}
+
+// dismiss stops an allocation whose place another has.
+func (p *planner) dismiss(a *cluster.Allocation) {
+	if p.live(a) {
+		p.stop(a, "another instance has its place")
+	}
+}
+
+// indexSlots makes a slot for each index and returns what finds an allocation's. One without a slot is stopped.
+func (p *planner) indexSlots(w *work) func(*cluster.Allocation) *slot {
+	w.slots = make([]slot, w.group.Count)
+	for i := range w.slots {
+		w.slots[i] = slot{index: int32(i), node: -1, open: true}
+	}
+	return func(a *cluster.Allocation) *slot {
+		if p.rerun(a) {
+			return nil
+		}
+		if int(a.Index) < len(w.slots) {
+			return &w.slots[a.Index]
+		}
+		if p.live(a) {
+			p.stop(a, fmt.Sprintf("count is now %d", w.group.Count))
+		}
+		return nil
+	}
+}
+
+// rerun reports whether the allocation ended well under an older version of a batch job: the new version runs anew.
+func (p *planner) rerun(a *cluster.Allocation) bool {
+	return p.in.Job.Type == cluster.JobTypeBatch && a.ClientStatus == cluster.ClientComplete && !p.current(a)
+}
+
+// nodeSlots makes a slot for each node that may run the group, and returns what finds an allocation's.
+func (p *planner) nodeSlots(w *work) func(*cluster.Allocation) *slot {
+	f := p.filter(p.in.Job, w.group)
+	at := make([]int32, len(p.nodes)) // position of the node's slot, -1: it has none
+	for i := range p.nodes {
+		n := p.nodes[i].Node
+		at[i] = -1
+		if w.group.Count > 0 && n.Status != cluster.NodeStatusDown && f.covers(n) && f.lacks(n) == "" {
+			at[i] = int32(len(w.slots))
+			w.slots = append(w.slots, slot{node: i, open: n.Ready() && f.rejects(n) == ""})
+		}
+	}
+	return func(a *cluster.Allocation) *slot {
+		i := p.node(a.NodeID)
+		if i >= 0 && at[i] >= 0 {
+			return &w.slots[at[i]]
+		}
+		if p.live(a) {
+			p.stop(a, "the node no longer fits the job")
+		}
+		return nil
+	}
+}
+
+// better reports whether a deserves the slot rather than b: what runs or is done before what failed, the newest
+// version, the one that runs already, and then the older one.
+func (p *planner) better(a, b *cluster.Allocation) bool {
+	for _, fact := range []func(*cluster.Allocation) bool{
+		func(a *cluster.Allocation) bool { return p.live(a) || p.done(a) },
+		p.current,
+		func(a *cluster.Allocation) bool { return a.ClientStatus == cluster.ClientRunning },
+		func(a *cluster.Allocation) bool { return a.Health == cluster.HealthHealthy },
+	} {
+		if fact(a) != fact(b) {
+			return fact(a)
+		}
+	}
+	if !p.live(a) {
+		return a.CreateIndex > b.CreateIndex // of two that failed the newer one counts
+	}
+	return a.CreateIndex < b.CreateIndex
+}
+
+// done reports whether the instance has run to completion and needs nothing more.
+func (p *planner) done(a *cluster.Allocation) bool {
+	return p.in.Job.Type == cluster.JobTypeBatch && a.ClientStatus == cluster.ClientComplete && p.current(a)
+}
+
+// needsRollout reports whether the newest version brings something that is to happen step by step:
+// its first placement, or the replacement of what runs.
+func (p *planner) needsRollout(w *work) bool {
+	for i := range w.slots {
+		s := &w.slots[i]
+		if missing := s.alloc == nil || !p.live(s.alloc) && !p.done(s.alloc); missing {
+			if s.open && !w.begun {
+				return true
+			}
+		} else if s.open && !p.current(s.alloc) && !p.updatable(s.alloc) {
+			return true
+		}
+	}
+	return false
+}
+
+// updatable reports whether the live allocation can take the newest version where it is.
+func (p *planner) updatable(a *cluster.Allocation) bool {
+	if p.destructive(a) {
+		return false
+	}
+	f := p.filter(p.in.Job, p.in.Job.Group(a.TaskGroup))
+	n := p.nodes[p.node(a.NodeID)].Node
+	return f.covers(n) && f.lacks(n) == ""
+}
+
+// decide says what a slot needs.
+func (p *planner) decide(w *work, s *slot) {
+	a := s.alloc
+	switch {
+	case a == nil:
+		p.fill(w, s)
+	case p.done(a) || p.live(a) && p.current(a):
+	case p.live(a) && p.updatable(a):
+		p.plan.Updates = append(p.plan.Updates, Update{ID: a.ID, DeploymentID: p.rollout.id(w.group.Name)})
+	case p.live(a):
+		if w.phase != frozen && s.open {
+			w.steps = append(w.steps, ask{index: s.index, node: s.node, job: p.in.Job, previous: a, reason: p.replacedBy()})
+		}
+	case !s.open:
+	case p.current(a):
+		if w.phase != frozen || a.Health == cluster.HealthHealthy {
+			p.retry(w, s, false)
+		}
+	case w.phase == frozen:
+		p.retry(w, s, w.prior != nil && a.Job.Version == w.prior.Version)
+	default:
+		w.asks = append(w.asks, ask{index: s.index, node: s.node, job: p.in.Job, previous: a, reason: p.replacedBy()})
+	}
+}
+
+func (p *planner) replacedBy() string {
+	return fmt.Sprintf("replaced by version %d of the job", p.in.Job.Version)
+}
+
+// fill decides what comes into an empty slot. While a rollout is not over, an instance of the version before that
+// was lost or stopped is replaced: by the newest version if it is its turn, else by its own.
+func (p *planner) fill(w *work, s *slot) {
+	if !s.open {
+		return
+	}
+	next := ask{index: s.index, node: s.node, job: p.in.Job, previous: s.before}
+	if s.before != nil {
+		next.reschedules = s.before.Details().Reschedules
+	}
+	old := s.before != nil && w.prior != nil && s.before.Job.Version == w.prior.Version &&
+		s.before.Job.CreateIndex == w.prior.CreateIndex && p.destructive(s.before)
+	if s.before != nil && !p.current(s.before) {
+		next.reschedules = nil
+	}
+	switch {
+	case w.phase == free:
+		w.asks = append(w.asks, next)
+	case w.phase == rolling && old:
+		w.steps = append(w.steps, next)
+	case w.phase == rolling:
+		w.asks = append(w.asks, next)
+	case old:
+		w.asks = append(w.asks, next.kept())
+	case s.before != nil && p.current(s.before) && s.before.Health == cluster.HealthHealthy:
+		w.asks = append(w.asks, next)
+	}
+}
+
+// kept is the ask for an instance of the version of the previous one.
+func (a ask) kept() ask {
+	a.job, a.keep, a.reschedules = a.previous.Job, true, a.previous.Details().Reschedules
+	return a
+}
+
+// retry replaces a failed allocation as its policy says, by the version that it ran itself if keep is set.
+func (p *planner) retry(w *work, s *slot, keep bool) {
+	a := s.alloc
+	j, g := p.in.Job, w.group
+	if keep {
+		j, g = a.Job, a.Group()
+	} else if !p.current(a) {
+		return
+	}
+	policy := policyOf(j, g)
+	switch v, at, delay := p.reschedule(a, policy); v {
+	case later:
+		if a.Details().FollowupEvalID.IsZero() {
+			p.delayed = append(p.delayed, delayedReplacement{a.ID, at})
+		}
+	case now:
+		reason := "replaced after it failed"
+		if a.ClientStatus == cluster.ClientComplete {
+			reason = "replaced after it ended"
+		}
+		w.asks = append(w.asks, ask{index: s.index, node: s.node, job: j, keep: keep, previous: a, reason: reason,
+			reschedules: p.rescheduled(a, policy, delay)})
+	}
+}
+
+// takeSteps moves as many steps to the asks as the rollout allows now. What comes first is down already and
+// costs nobody an instance; of the others those that do not run come first.
+func (p *planner) takeSteps(w *work) {
+	rank := func(a ask) int {
+		switch {
+		case a.reason == "":
+			return 0
+		case a.previous.ClientStatus != cluster.ClientRunning:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(w.steps, func(a, b ask) int { return rank(a) - rank(b) })
+	allowed := len(w.steps)
+	if w.phase == rolling {
+		allowed = min(allowed, p.room(w))
+	}
+	for _, step := range w.steps[allowed:] {
+		if step.reason == "" {
+			w.asks = append(w.asks, step.kept())
+		}
+	}
+	w.asks = append(w.asks, w.steps[:allowed]...)
+}
+
+// room is how many more instances of the newest version may be begun while the group rolls.
+func (p *planner) room(w *work) int {
+	room := w.strategy.MaxParallel
+	for i := range w.slots {
+		a := w.slots[i].alloc
+		if a == nil || !p.current(a) || a.DeploymentID != p.rollout.deployment.ID {
+			continue
+		}
+		switch a.Health {
+		case cluster.HealthUnhealthy:
+			return 0
+		case cluster.HealthUnknown:
+			room--
+		}
+	}
+	for _, next := range w.asks {
+		if next.job == p.in.Job {
+			room--
+		}
+	}
+	return max(0, room)
+}

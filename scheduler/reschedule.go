@@ -1,0 +1,122 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+)
+
+// keptReschedules is how many events a line of allocations remembers beyond those that its policy counts.
+const keptReschedules = 5
+
+// verdict says what becomes of an allocation that failed.
+type verdict uint8
+
+const (
+	never verdict = iota // it stays as it is and keeps its place
+	later                // it is replaced when its time comes
+	now                  // it is replaced at once
+)
+
+// policyOf is the group's reschedule policy. System jobs cannot have one: their failed instances come back
+// as those of services do by default, so that a broken one is tried again, but not in a tight loop.
+func policyOf(j *cluster.Job, g *cluster.TaskGroup) *cluster.ReschedulePolicy {
+	if g.ReschedulePolicy != nil {
+		return g.ReschedulePolicy
+	}
+	if j.Type == cluster.JobTypeSystem {
+		return cluster.DefaultGroup(&cluster.Job{Type: cluster.JobTypeService}).ReschedulePolicy
+	}
+	return cluster.DefaultGroup(j).ReschedulePolicy
+}
+
+// nextDelay is how long after its failure the allocation is replaced; false: it is not.
+func nextDelay(policy *cluster.ReschedulePolicy, failed time.Time, events []cluster.RescheduleEvent) (time.Duration, bool) {
+	if !policy.Unlimited {
+		recent := 0
+		for _, e := range events {
+			if failed.Sub(time.Unix(0, e.RescheduleTime)) < policy.Interval {
+				recent++
+			}
+		}
+		if recent >= policy.Attempts {
+			return 0, false
+		}
+	}
+	n := len(events)
+	if n == 0 || policy.DelayFunction == "constant" {
+		return policy.Delay, true
+	}
+	last := time.Duration(events[n-1].Delay)
+	delay := 2 * last
+	if policy.DelayFunction == "fibonacci" {
+		delay = last
+		// After a reset the series begins anew: what came before the cap does not count.
+		if n > 1 && !(last == policy.Delay && time.Duration(events[n-2].Delay) >= policy.MaxDelay && policy.MaxDelay > 0) {
+			delay += time.Duration(events[n-2].Delay)
+		}
+	}
+	if policy.MaxDelay > 0 && delay >= policy.MaxDelay {
+		if failed.Sub(time.Unix(0, events[n-1].RescheduleTime)) > policy.MaxDelay {
+			return policy.Delay, true
+		}
+		return policy.MaxDelay, true
+	}
+	return delay, true
+}
+
+// reschedule says when the failed allocation is replaced (the time matters for later alone) and after which delay.
+// The servers' own clock alone decides: a node whose clock is years off is replaced like any other.
+func (p *planner) reschedule(a *cluster.Allocation, policy *cluster.ReschedulePolicy) (v verdict, at time.Time, delay time.Duration) {
+	failed := time.Unix(0, a.ModifyTime)
+	details := a.Details()
+	delay, again := nextDelay(policy, failed, details.Reschedules)
+	if !again {
+		return never, time.Time{}, 0
+	}
+	if id := details.FollowupEvalID; !id.IsZero() {
+		if id != p.in.Eval.ID && slices.ContainsFunc(p.in.Evals, func(e *cluster.Evaluation) bool { return e.ID == id && !e.Done() }) {
+			return later, time.Time{}, delay
+		}
+		return now, time.Time{}, delay
+	}
+	at = failed.Add(delay)
+	if at.After(p.in.Now) {
+		return later, at, delay
+	}
+	return now, at, delay
+}
+
+// rescheduled is the history that the replacement of the failed allocation carries.
+func (p *planner) rescheduled(a *cluster.Allocation, policy *cluster.ReschedulePolicy, delay time.Duration) []cluster.RescheduleEvent {
+	events := a.Details().Reschedules
+	if over := len(events) + 1 - max(keptReschedules, policy.Attempts); over > 0 {
+		events = events[over:]
+	}
+	return append(slices.Clone(events), cluster.RescheduleEvent{
+		RescheduleTime: p.in.Now.UnixNano(), PrevAllocID: a.ID, PrevNodeID: a.NodeID, Delay: int64(delay),
+	})
+}
+
+// followups makes the evaluations that will replace what failed. Failures that are due within a second of one
+// another share one, due with the last of them.
+func (p *planner) followups() {
+	slices.SortStableFunc(p.delayed, func(a, b delayedReplacement) int { return a.at.Compare(b.at) })
+	for i := 0; i < len(p.delayed); {
+		eval := p.newEval(cluster.TriggerAllocFailure, cluster.EvalPending)
+		eval.StatusDescription = "waits to replace failed allocations"
+		first := p.delayed[i].at
+		for ; i < len(p.delayed) && p.delayed[i].at.Sub(first) <= time.Second; i++ {
+			eval.WaitUntil = p.delayed[i].at.UnixNano()
+			p.plan.Waits = append(p.plan.Waits, Wait{ID: p.delayed[i].id, FollowupEvalID: eval.ID})
+		}
+		p.plan.Evals = append(p.plan.Evals, eval)
+	}
+}
+
+// delayedReplacement is a failed allocation and when it is to be replaced.
+type delayedReplacement struct {
+	id cluster.ID
+	at time.Time
+}

@@ -1,0 +1,153 @@
+package scheduler
+
+import (
+	"math"
+	"slices"
+
+	"github.com/a43e60e4/cluster"
+)
+
+// spreads is how the instances of a group are spread over the values of node attributes. Nodes that have the same
+// value of every attribute form a bucket; the boost is one number for each bucket.
+type spreads struct {
+	axes    []axis
+	bucket  []int32   // by node
+	members [][]int32 // by bucket: the value on each axis, noValue for nodes without the attribute
+	boost   []float64 // by bucket
+}
+
+const noValue = -1
+
+// axis is one attribute to spread over.
+type axis struct {
+	weight  float64   // its share of all weights
+	counts  []int     // by value: live instances
+	offered []bool    // by value: some feasible node has it
+	desired []float64 // by value: how many are wanted; nil to spread evenly
+}
+
+func newSpreads(r *ranker, wanted []cluster.Spread) *spreads {
+	s := &spreads{axes: make([]axis, len(wanted)), bucket: make([]int32, len(r.p.nodes))}
+	names := make([][]string, len(wanted))
+	known := make([]map[string]int32, len(wanted))
+	weights := 0
+	for i, w := range wanted {
+		weights += w.Weight
+		known[i] = map[string]int32{}
+	}
+	buckets := map[string]int32{}
+	values := make([]int32, len(wanted))
+	var key []byte
+	for node := range r.p.nodes {
+		key = key[:0]
+		for i, w := range wanted {
+			values[i] = noValue
+			if text, ok := r.p.nodes[node].Resolve(w.Attribute); ok {
+				id, seen := known[i][text]
+				if !seen {
+					id = int32(len(names[i]))
+					known[i][text] = id
+					names[i] = append(names[i], text)
+					s.axes[i].counts = append(s.axes[i].counts, 0)
+					s.axes[i].offered = append(s.axes[i].offered, false)
+				}
+				values[i] = id
+				s.axes[i].counts[id] += int(r.peers[node])
+				s.axes[i].offered[id] = s.axes[i].offered[id] || r.feasible[node]
+			}
+			key = append(key, byte(values[i]), byte(values[i]>>8), byte(values[i]>>16), byte(values[i]>>24))
+		}
+		b, seen := buckets[string(key)]
+		if !seen {
+			b = int32(len(s.members))
+			buckets[string(key)] = b
+			s.members = append(s.members, slices.Clone(values))
+		}
+		s.bucket[node] = b
+	}
+	for i, w := range wanted {
+		s.axes[i].weight = float64(w.Weight) / float64(max(1, weights))
+		s.axes[i].desired = shares(w, names[i], r.count)
+	}
+	s.boost = make([]float64, len(s.members))
+	s.compute()
+	return s
+}
+
+// shares is how many of count instances each value is to have; nil without targets. Values that are not named
+// may each have what the named ones leave.
+func shares(w cluster.Spread, values []string, count float64) []float64 {
+	if len(w.SpreadTarget) == 0 {
+		return nil
+	}
+	rest := 100
+	for _, target := range w.SpreadTarget {
+		rest -= target.Percent
+	}
+	desired := make([]float64, len(values))
+	for i, value := range values {
+		percent := rest
+		for _, target := range w.SpreadTarget {
+			if target.Value == value {
+				percent = target.Percent
+			}
+		}
+		desired[i] = float64(percent) / 100 * count
+	}
+	return desired
+}
+
+// add counts instances that came to the node or left it.
+func (s *spreads) add(node, delta int) {
+	if delta == 0 {
+		return
+	}
+	for i, value := range s.members[s.bucket[node]] {
+		if value != noValue {
+			s.axes[i].counts[value] += delta
+		}
+	}
+	s.compute()
+}
+
+// compute brings every bucket's boost up to date.
+func (s *spreads) compute() {
+	for b := range s.boost {
+		s.boost[b] = 0
+	}
+	for i := range s.axes {
+		a := &s.axes[i]
+		lowest := a.lowest()
+		for b, values := range s.members {
+			s.boost[b] += a.boost(values[i], lowest)
+		}
+	}
+}
+
+// lowest is the smallest number of instances that a value has which feasible nodes offer.
+func (a *axis) lowest() int {
+	lowest := math.MaxInt
+	for value, count := range a.counts {
+		if a.offered[value] {
+			lowest = min(lowest, count)
+		}
+	}
+	return lowest
+}
+
+// boost says how welcome one more instance is at the value. With targets it falls from 1 to 0 as the share fills, and
+// beyond the share it is at most -1, so that no packing outweighs it. Without, it is 0 for the values with
+// the fewest instances and one less for each instance that a value has more.
+func (a *axis) boost(value int32, lowest int) float64 {
+	switch {
+	case value == noValue:
+		return -1
+	case a.desired == nil:
+		return -float64(a.counts[value]-lowest) * a.weight
+	}
+	desired, next := a.desired[value], float64(a.counts[value]+1)
+	if next <= desired {
+		return (desired - next) / desired * a.weight
+	}
+	return -math.Ceil(next-desired) * a.weight
+}
