@@ -32,13 +32,13 @@ func (w *writer) putEval(given *cluster.Evaluation) {
 		w.unlinkEval(old)
 	}
 	next.ModifyIndex, next.ModifyTime = w.index, w.at
-	w.linkEval(next)
+	w.touchJob(w.linkEval(next), jobEvals)
 	w.change(Evals)
 	w.touched.add(EvalKey(next.ID))
 }
 
-// linkEval stores an evaluation and what is derived from it.
-func (w *writer) linkEval(eval *cluster.Evaluation) {
+// linkEval stores an evaluation and what is derived from it. It returns the entry of its job.
+func (w *writer) linkEval(eval *cluster.Evaluation) *jobEntry {
 	age := created{eval.CreateIndex, eval.ID}
 	w.evals.set(eval.ID, eval)
 	switch eval.Status {
@@ -52,7 +52,7 @@ func (w *writer) linkEval(eval *cluster.Evaluation) {
 	if !eval.Done() {
 		entry.open++
 	}
-	w.touchJob(entry, jobEvals)
+	return entry
 }
 
 // unlinkEval takes back what was derived from an evaluation, but for its place in the job's list.
@@ -150,12 +150,13 @@ func (w *writer) putDeployment(given *cluster.Deployment) {
 // storeDeployment stores a deployment as it is now.
 func (w *writer) storeDeployment(d *cluster.Deployment) {
 	d.ModifyIndex, d.ModifyTime = w.index, w.at
-	w.linkDeployment(d)
+	w.touchJob(w.linkDeployment(d), jobDeployments)
 	w.change(Deployments)
 	w.touched.add(DeploymentKey(d.ID))
 }
 
-func (w *writer) linkDeployment(d *cluster.Deployment) {
+// linkDeployment stores a deployment and what is derived from it. It returns the entry of its job.
+func (w *writer) linkDeployment(d *cluster.Deployment) *jobEntry {
 	age := created{d.CreateIndex, d.ID}
 	w.deployments.set(d.ID, d)
 	if d.Active() {
@@ -165,7 +166,7 @@ func (w *writer) linkDeployment(d *cluster.Deployment) {
 	}
 	entry := w.jobForWrite(d.Namespace, d.JobID)
 	entry.deployments = withAge(entry.deployments, age)
-	w.touchJob(entry, jobDeployments)
+	return entry
 }
 
 // countDeployment adds to the counts of a group of a deployment.

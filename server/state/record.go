@@ -186,7 +186,11 @@ func decodePorts(d *decoder) []cluster.AllocatedPort {
 		if d.err != nil {
 			return nil
 		}
-		ports = append(ports, cluster.AllocatedPort{Label: d.string(), HostIP: d.string(), Value: d.small(), To: d.small()})
+		p := cluster.AllocatedPort{Label: d.string(), HostIP: d.string(), Value: d.small(), To: d.small()}
+		if p.Value < 0 || p.Value > cluster.MaxPort {
+			d.fail("port %d is out of range", p.Value)
+		}
+		ports = append(ports, p)
 	}
 	return ports
 }
