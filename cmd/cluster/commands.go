@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+)
+
+// commands is the tree of commands; args is the command line, which an agent passes on.
+func (p *program) commands(args []string) []*cli.Command {
+	return append([]*cli.Command{
+		p.agentCommand(args),
+		noun("job", "submit, look at and stop jobs",
+			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobHistory()),
+		noun("alloc", "look at allocations, the instances of jobs, and their output",
+			p.allocStatus("status"), p.allocLogs("logs"), p.allocStop(), p.allocRestart()),
+		noun("node", "look at nodes", p.nodeStatus("status")),
+		noun("service", "look at services by name", p.serviceList(), p.serviceInfo()),
+		noun("eval", "look at evaluations: what was planned, and what could not be placed", p.evalList(), p.evalStatus("status")),
+		noun("deployment", "look at deployments: how far a changed job has come", p.deploymentList(), p.deploymentStatus()),
+		noun("server", "look at servers", p.serverMembers("members")),
+		noun("operator", "tools for those who run the cluster", p.operatorAPI()),
+		noun("config", "work on configuration files", p.configValidate()),
+		p.status(),
+		p.version(),
+		p.completion(),
+		p.complete(),
+	}, p.shortForms()...)
+}
+
+// shortForms are the names that existing users type for frequent commands; help does not list them.
+func (p *program) shortForms() []*cli.Command {
+	list := []*cli.Command{
+		p.jobRun("run"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.allocLogs("logs"),
+		p.allocStatus("alloc-status"), p.nodeStatus("node-status"), p.evalStatus("eval-status"), p.serverMembers("server-members"),
+	}
+	for _, c := range list {
+		c.Hidden = true
+	}
+	return list
+}
+
+func (p *program) agentCommand(args []string) *cli.Command {
+	return p.command(verb{
+		name: "agent", short: "run a node of the cluster in the foreground", local: true,
+		long: "Everything has a default; files of -config change it, flags change that. Interrupting the agent leaves the tasks\n" +
+			"running, to be found again at the next start; with -dev they end. A second interruption stops at once.",
+		example: "cluster agent -dev\ncluster agent -bootstrap -data-dir /var/lib/cluster -config /etc/cluster",
+		flags:   agentFlags(),
+		run: func(c *call) error {
+			config, warnings, err := parseAgentFlags(c.Context)
+			start := agentStart{Config: config, Warnings: warnings, Args: args, Stdout: p.stdout, Stderr: p.stderr}
+			if err != nil {
+				for _, w := range warnings {
+					c.out.warn("%s", w)
+				}
+				return err
+			}
+			return p.agent(context.WithoutCancel(c.ctx()), start)
+		},
+	})
+}
+
+func (p *program) configValidate() *cli.Command {
+	return p.command(verb{
+		name: "validate", short: "check configuration files of the agent", args: "FILE|DIR…", min: 1, max: -1, local: true,
+		example: "cluster config validate /etc/cluster",
+		run: func(c *call) error {
+			config := defaultAgentConfig(false, thisMachine(p.getenv))
+			warnings, err := config.load(c.Args().Slice())
+			for _, w := range warnings {
+				c.out.warn("%s", w)
+			}
+			if err == nil {
+				err = config.finish()
+			}
+			if err != nil {
+				return err
+			}
+			c.out.line("Configuration is valid")
+			return nil
+		},
+	})
+}

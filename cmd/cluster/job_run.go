@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/jobspec"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/urfave/cli/v2"
+)
+
+// jobFileFlags say how a job file is to be read.
+func jobFileFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "var", Usage: "give variable `NAME=VALUE`; may be repeated"},
+		&cli.StringSliceFlag{Name: "var-file", Usage: "take values of variables from `FILE`; may be repeated, later ones win"},
+		&cli.BoolFlag{Name: "json", Usage: "the file is the API's JSON"},
+		&cli.BoolFlag{Name: "hcl2-strict", Value: true, Usage: "refuse values for variables that the file does not declare"},
+	}
+}
+
+func (p *program) jobRun(name string) *cli.Command {
+	return p.command(verb{
+		name: name, short: "submit a job, and follow until it is healthy, complete or failed", args: "FILE|-", min: 1, max: 1,
+		long: "A service job is followed until its deployment is successful, a batch job until it is complete, a system job\n" +
+			"until it runs everywhere. Status: 0 done, 1 error, 2 not placed or failed; 130 when interrupted: the job goes on.",
+		example: "cluster job run web.hcl\ncluster job run -var count=3 -detach web.hcl\ncluster job run -check-index 42 web.hcl",
+		flags: append(jobFileFlags(), detachFlag(), verboseFlag(),
+			&cli.StringFlag{Name: "check-index", Usage: "only if the job's modify index is still `N`; 0: only if there is no such job"},
+			&cli.BoolFlag{Name: "output", Usage: "print the job as JSON and submit nothing"},
+			&cli.BoolFlag{Name: "preserve-counts", Usage: "leave the counts of groups that exist as they are"},
+			&cli.StringFlag{Name: "eval-priority", Usage: "plan with priority `N`, 1 to 100, instead of the job's"}),
+		run: runJob,
+	})
+}
+
+func runJob(c *call) error {
+	file, err := readJobFile(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	if c.Bool("output") {
+		return c.out.json(map[string]any{"Job": file.job})
+	}
+	options := api.RegisterOptions{Submission: file.submission, PreserveCounts: c.Bool("preserve-counts")}
+	if text := c.String("check-index"); text != "" {
+		index, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return fmt.Errorf("read flag -check-index %q: want a number", clip(text))
+		}
+		options.CheckIndex = &index
+	}
+	if text := c.String("eval-priority"); text != "" {
+		if options.EvalPriority, err = strconv.Atoi(text); err != nil || options.EvalPriority < 1 || options.EvalPriority > 100 {
+			return fmt.Errorf("read flag -eval-priority %q: want a number from 1 to 100", clip(text))
+		}
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	answer, err := client.RegisterJob(c.ctx(), file.job, options)
+	if err != nil {
+		return err
+	}
+	if answer.Warnings != "" {
+		c.out.line("%s\n%s", c.out.bold("Job Warnings:"), answer.Warnings)
+	}
+	if c.Bool("detach") {
+		c.out.line("Job registration successful\nEvaluation ID: %s", answer.EvalID)
+		return nil
+	}
+	job, _, err := client.Job(c.ctx(), file.job.ID, api.Query{Namespace: file.job.Namespace})
+	if err != nil {
+		return err
+	}
+	return c.follow(client, following{job: job, eval: answer.EvalID, goal: placed})
+}
+
+func (p *program) jobValidate(name string) *cli.Command {
+	return p.command(verb{
+		name: name, short: "check a job file, here and, where one answers, by the agent", args: "FILE|-", min: 1, max: 1,
+		example: "cluster job validate web.hcl", flags: jobFileFlags(),
+		run: func(c *call) error {
+			file, err := readJobFile(c, c.Args().First())
+			if err != nil {
+				return err
+			}
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			answer, err := client.ValidateJob(c.ctx(), file.job)
+			if away, ok := errors.AsType[*unreachable](c.explain(err)); ok {
+				c.out.line("Job validation successful, without the cluster's part: no agent answers at %s", away.address)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if len(answer.ValidationErrors) > 0 || answer.Error != "" {
+				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.Join(append(answer.ValidationErrors, answer.Error), "\n"))
+			}
+			if answer.Warnings != "" {
+				c.out.line("%s\n%s", c.out.bold("Job Warnings:"), answer.Warnings)
+			}
+			c.out.line("Job validation successful")
+			return nil
+		},
+	})
+}
+
+// jobFile is a job and the text that it was made from.
+type jobFile struct {
+	job        *cluster.Job
+	submission *api.JobSubmission
+}
+
+// readJobFile reads a job file as the flags of jobFileFlags say. The job is in the namespace that was chosen, unless
+// its file names another than the default.
+func readJobFile(c *call, name string) (jobFile, error) {
+	text, shown, err := readInput(c, name)
+	if err != nil {
+		return jobFile{}, fmt.Errorf("read job file: %w", err)
+	}
+	submission := &api.JobSubmission{Source: string(text), Format: "hcl2"}
+	var job *cluster.Job
+	if c.Bool("json") {
+		submission.Format = "json"
+		job, err = jobOfJSON(text)
+	} else {
+		job, err = jobOfHCL(c, shown, text, submission)
+	}
+	if err != nil {
+		return jobFile{}, err
+	}
+	if job.Namespace == cluster.DefaultNamespace {
+		job.Namespace = c.setting("namespace", "NAMESPACE", job.Namespace)
+	}
+	if job.Namespace == cluster.AllNamespaces {
+		return jobFile{}, fmt.Errorf("read job file %s: a job is in one namespace: choose it with -namespace", shown)
+	}
+	return jobFile{job, submission}, nil
+}
+
+// readInput reads a file, or standard input for "-", no further than a job may be long.
+func readInput(c *call, name string) (text []byte, shown string, err error) {
+	from := c.program.stdin
+	shown = "<stdin>"
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, name, err
+		}
+		defer f.Close()
+		from, shown = f, name
+	}
+	text, err = io.ReadAll(io.LimitReader(from, cluster.MaxJobSize+1))
+	return text, shown, err
+}
+
+// jobOfJSON reads a job, or an object that holds one as the API's do.
+func jobOfJSON(text []byte) (*cluster.Job, error) {
+	if err := cluster.CheckJobSize("job", len(text)); err != nil {
+		return nil, err
+	}
+	var wrapper struct{ Job json.RawMessage }
+	if err := json.Unmarshal(text, &wrapper); err == nil && len(bytes.TrimSpace(wrapper.Job)) > 0 {
+		text = wrapper.Job
+	}
+	job, err := cluster.DecodeJob(text)
+	if err != nil {
+		return nil, err
+	}
+	return job, job.Validate().Err()
+}
+
+func jobOfHCL(c *call, name string, text []byte, submission *api.JobSubmission) (*cluster.Job, error) {
+	dir := "."
+	if name != "<stdin>" {
+		dir = filepath.Dir(name)
+	}
+	config := jobspec.Config{
+		File:      jobspec.File{Name: name, Text: text},
+		Variables: map[string]string{},
+		Environ:   os.Environ(),
+		Lenient:   !c.Bool("hcl2-strict"),
+		Dirs:      []string{dir, "."},
+		Random:    rand.Reader,
+	}
+	for _, v := range c.StringSlice("var") {
+		key, value, found := strings.Cut(v, "=")
+		if !found || key == "" {
+			return nil, fmt.Errorf("read flag -var %q: want -var NAME=VALUE", clip(v))
+		}
+		config.Variables[key] = value
+	}
+	for _, path := range c.StringSlice("var-file") {
+		values, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read variables: %w", err)
+		}
+		config.VariableFiles = append(config.VariableFiles, jobspec.File{Name: path, Text: values})
+		submission.Variables += strings.TrimRight(string(values), "\n") + "\n"
+	}
+	submission.VariableFlags = config.Variables
+	return jobspec.Parse(config)
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) nodeStatus(name string) *cli.Command {
+	return p.command(verb{
+		name: name, short: "list nodes, or show one with its allocations", args: "[ID|NAME]", max: 1,
+		example: "cluster node status\ncluster node status -self\ncluster node status 4d2ba53b",
+		flags: []cli.Flag{jsonFlag(), verboseFlag(),
+			&cli.BoolFlag{Name: "self", Usage: "the node of the agent that answers"},
+			&cli.BoolFlag{Name: "quiet", Usage: "print IDs alone"}},
+		run: func(c *call) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			switch {
+			case c.Bool("self"):
+				id, err := ownNode(c, client)
+				if err != nil {
+					return err
+				}
+				return showNode(c, client, id)
+			case c.NArg() == 0:
+				return listNodes(c, client)
+			}
+			id, err := c.nodeID(client, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return showNode(c, client, id)
+		},
+	})
+}
+
+// ownNode is the node that the agent which answers runs.
+func ownNode(c *call, client *api.Client) (cluster.ID, error) {
+	self, err := client.AgentSelf(c.ctx())
+	if err != nil {
+		return cluster.ID{}, err
+	}
+	id, err := cluster.ParseID(self.Stats["client"]["node_id"])
+	if err != nil || id.IsZero() {
+		return cluster.ID{}, cluster.Errorf(cluster.CodeNotFound, "find node of agent %s: it runs none: leave out -self", c.address())
+	}
+	return id, nil
+}
+
+func listNodes(c *call, client *api.Client) error {
+	if c.Bool("json") {
+		return c.printObject(client, api.NodesList.Path, api.Query{})
+	}
+	list, _, err := client.Nodes(c.ctx(), api.Query{})
+	if err != nil {
+		return err
+	}
+	if c.Bool("quiet") {
+		for _, n := range list {
+			c.out.line("%s", n.ID)
+		}
+		return nil
+	}
+	if len(list) == 0 {
+		c.out.line("No nodes registered")
+		return nil
+	}
+	verbose := c.Bool("verbose")
+	rows := [][]string{{"ID", "Node Pool", "DC", "Name", "Class", "Drain", "Eligibility", "Status"}}
+	if verbose {
+		rows[0] = append(rows[0], "Address", "Version")
+	}
+	for _, n := range list {
+		row := []string{short(n.ID, verbose), n.NodePool, n.Datacenter, n.Name, n.NodeClass, strconv.FormatBool(n.Drain),
+			n.SchedulingEligibility, n.Status}
+		if verbose {
+			row = append(row, n.Address, n.Version)
+		}
+		rows = append(rows, row)
+	}
+	c.out.table(rows)
+	return nil
+}
+
+func showNode(c *call, client *api.Client, id cluster.ID) error {
+	if c.Bool("json") {
+		return c.printObject(client, api.NodeRead.URL(id.String()), api.Query{})
+	}
+	n, _, err := client.Node(c.ctx(), id, api.Query{})
+	if err != nil {
+		return err
+	}
+	allocs, _, err := client.NodeAllocations(c.ctx(), id, api.Query{})
+	if err != nil {
+		return err
+	}
+	c.out.node(n, allocs, c.Bool("verbose"))
+	return nil
+}
+
+func (o *output) node(n *cluster.Node, allocs []*cluster.Allocation, verbose bool) {
+	o.pairs([]pair{
+		{"ID", short(n.ID, verbose)}, {"Name", n.Name}, {"Node Pool", n.NodePool}, {"Class", n.NodeClass}, {"DC", n.Datacenter},
+		{"Address", n.Address()}, {"Drain", "false"}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status},
+		{"Drivers", strings.Join(usableDrivers(n), ",")},
+	})
+	var used cluster.Capacity
+	for _, a := range allocs {
+		if group := a.Group(); a.Occupies() && group != nil {
+			used = used.Plus(group.Resources())
+		}
+	}
+	has := n.Schedulable()
+	o.heading("Allocated Resources")
+	o.table([][]string{{"CPU", "Memory", "Disk"}, {
+		strconv.Itoa(used.CPU) + "/" + strconv.Itoa(has.CPU) + " MHz",
+		megabytes(used.MemoryMB) + "/" + megabytes(has.MemoryMB),
+		megabytes(used.DiskMB) + "/" + megabytes(has.DiskMB),
+	}})
+	if len(n.Events) > 0 {
+		o.heading("Node Events")
+		rows := [][]string{{"Time", "Subsystem", "Message"}}
+		for _, e := range slices.Backward(n.Events) {
+			when := e.Timestamp
+			if t, err := time.Parse(time.RFC3339, e.Timestamp); err == nil {
+				when = o.moment(t.UnixNano())
+			}
+			rows = append(rows, []string{when, e.Subsystem, e.Message})
+		}
+		o.table(rows)
+	}
+	if verbose {
+		o.heading("Attributes")
+		var list []pair
+		for _, key := range slices.Sorted(maps.Keys(n.Attributes)) {
+			list = append(list, pair{key, n.Attributes[key]})
+		}
+		o.pairs(list)
+	}
+	o.heading("Allocations")
+	if len(allocs) == 0 {
+		o.line("No allocations placed")
+		return
+	}
+	stubs := make([]api.AllocListStub, len(allocs))
+	for i, a := range allocs {
+		stubs[i] = api.StubOf(a)
+	}
+	o.allocations(stubs, verbose)
+}
+
+// usableDrivers are the drivers that would take a task now; those that are there but not well say why.
+func usableDrivers(n *cluster.Node) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(n.Drivers)) {
+		switch d := n.Drivers[name]; {
+		case d.Healthy:
+			names = append(names, name)
+		case d.Detected:
+			names = append(names, name+" (unhealthy: "+d.HealthDescription+")")
+		}
+	}
+	return names
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) status() *cli.Command {
+	return p.command(verb{
+		name: "status", short: "say how the cluster is, or show whatever has an ID", args: "[ID]", max: 1,
+		example: "cluster status\ncluster status web\ncluster status 8d3c1f7a",
+		flags:   []cli.Flag{jsonFlag(), verboseFlag()},
+		run: func(c *call) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			if c.NArg() == 0 {
+				return showCluster(c, client)
+			}
+			return showAnything(c, client, c.Args().First())
+		},
+	})
+}
+
+func showCluster(c *call, client *api.Client) error {
+	if c.Bool("json") {
+		return c.printObject(client, api.AgentSelf.Path, api.Query{})
+	}
+	ctx := c.ctx()
+	leader, err := client.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	members, err := client.Members(ctx)
+	if err != nil {
+		return err
+	}
+	c.out.pairs([]pair{{"Agent", c.address()}, {"Leader", leader}, {"Servers", strconv.Itoa(len(members.Members))}})
+	list, _, err := client.Nodes(ctx, api.Query{})
+	if err != nil {
+		return err
+	}
+	ready := 0
+	for _, n := range list {
+		if n.Status == cluster.NodeStatusReady {
+			ready++
+		}
+	}
+	c.out.heading("Nodes")
+	c.out.line("%d of %d ready", ready, len(list))
+	c.out.heading("Jobs")
+	return listJobs(c, client)
+}
+
+// showAnything shows the job, allocation, node, evaluation or deployment that text names or begins.
+func showAnything(c *call, client *api.Client, text string) error {
+	found, err := client.Search(c.ctx(), api.SearchRequest{Prefix: idPrefix(text)}, api.Query{Namespace: c.lookup()})
+	if err != nil {
+		return err
+	}
+	kinds := []struct {
+		context, noun string
+		show          func(text string) error
+	}{
+		{"jobs", "job", func(text string) error {
+			key, err := c.jobKey(client, text)
+			if err != nil {
+				return err
+			}
+			return showJob(c, client, key)
+		}},
+		{"allocs", "allocation", showBy(c, client, c.allocID, showAllocation)},
+		{"nodes", "node", showBy(c, client, c.nodeID, showNode)},
+		{"evals", "evaluation", showBy(c, client, c.evalID, showEvaluation)},
+		{"deployment", "deployment", showBy(c, client, c.deploymentID, showDeployment)},
+	}
+	var nouns, ids []string
+	var show func(string) error
+	for _, k := range kinds {
+		for _, id := range found.Matches[k.context] {
+			if id == text {
+				return k.show(id)
+			}
+			if strings.HasPrefix(id, text) {
+				nouns, ids, show = append(nouns, k.noun), append(ids, id), k.show
+			}
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return cluster.Errorf(cluster.CodeNotFound, "find %q: no job, allocation, node, evaluation or deployment has an ID that is or begins with that", clip(text))
+	case 1:
+		return show(ids[0])
+	}
+	rows := [][]string{{"Kind", "ID"}}
+	for i := range ids[:min(len(ids), maxMatches)] {
+		rows = append(rows, []string{nouns[i], ids[i]})
+	}
+	return fmt.Errorf("find %q: %d match, write more of the ID:\n%s", clip(text), len(ids), strings.Join(c.out.rows(rows), "\n"))
+}
+
+func showBy(c *call, client *api.Client, find func(*api.Client, string) (cluster.ID, error),
+	show func(*call, *api.Client, cluster.ID) error) func(string) error {
+	return func(text string) error {
+		id, err := find(client, text)
+		if err != nil {
+			return err
+		}
+		return show(c, client, id)
+	}
+}
+
+func (p *program) serverMembers(name string) *cli.Command {
+	return p.command(verb{
+		name: name, short: "list the servers", example: "cluster server members", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		run: func(c *call) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return c.printObject(client, api.AgentMembers.Path, api.Query{})
+			}
+			members, err := client.Members(c.ctx())
+			if err != nil {
+				return err
+			}
+			leader, err := client.Leader(c.ctx())
+			if err != nil {
+				return err
+			}
+			rows := [][]string{{"Name", "Address", "Port", "Status", "Leader", "Raft Version", "Build", "Datacenter", "Region"}}
+			for _, m := range members.Members {
+				rows = append(rows, []string{m.Name, m.Addr, strconv.Itoa(int(m.Port)), m.Status,
+					strconv.FormatBool(leader != "" && m.Tags["rpc_addr"]+":"+m.Tags["port"] == leader),
+					m.Tags["raft_vsn"], m.Tags["build"], m.Tags["dc"], m.Tags["region"]})
+			}
+			c.out.table(rows)
+			return nil
+		},
+	})
+}
