@@ -154,6 +154,9 @@ func (s *supervisor) adapt() error {
 	} else {
 		unix.Close(fd)
 	}
+	if err := closeOnExec(); err != nil {
+		return err
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become reaper of orphans: %w", err)
 	}
@@ -182,6 +185,24 @@ func (s *supervisor) adapt() error {
 	var err error
 	s.mover, err = openMover(s.log)
 	return err
+}
+
+// closeOnExec keeps from our children what we were started with beyond the three standard
+// descriptors.
+func closeOnExec() error {
+	if unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) == nil { // Linux 5.11
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("find open descriptors: %w", err)
+	}
+	for _, e := range entries {
+		if fd, ok := number(e.Name()); ok && fd > 2 {
+			unix.CloseOnExec(int(fd))
+		}
+	}
+	return nil
 }
 
 // loop lives until the agent has ended for good.

@@ -133,8 +133,12 @@ func (s *supervisor) begin(t *task, env []string) error {
 	if err != nil {
 		return err
 	}
-	if st, err := os.Stat(spec.Dir); err != nil || !st.IsDir() {
-		return fmt.Errorf("enter working directory %q: %w", spec.Dir, errors.Join(err, unix.ENOTDIR))
+	st, err := os.Stat(spec.Dir)
+	if err == nil && !st.IsDir() {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
+		return fmt.Errorf("enter working directory %q: %w", spec.Dir, err)
 	}
 	path, err := lookPath(spec.Command, spec.Dir, env)
 	if err != nil {
