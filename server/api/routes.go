@@ -95,9 +95,9 @@ var (
 	SystemGC     = Route{Method: "PUT", Path: "/v1/system/gc", Needs: WriteOperator, Kind: Write, Global: true}
 )
 
-// Routes is the table: every route that this version answers.
+// Routes is the table: every route that is known, also those that this version has only a refusal for.
 func Routes() []Route {
-	return slices.Concat([]Route{
+	return slices.Concat(laterRoutes(), []Route{
 		JobsList, JobsRegister, JobsParse, JobValidate, JobRead, JobRegister, JobDeregister, JobVersionsList,
 		JobAllocsList, JobEvalsList, JobDeploysList, JobLatestDeploy, JobSummaryRead, JobServicesList,
 		JobSubmissionGet, JobEvaluate,
@@ -114,4 +114,50 @@ func Routes() []Route {
 	}, []Route{
 		RegionsList, StatusLeader, StatusPeers, AgentSelf, AgentHealth, AgentMembers, MetricsRead, SystemGC,
 	})
+}
+
+// laterRoutes are routes that existing clients know and this version does not have.
+func laterRoutes() []Route {
+	var routes []Route
+	for _, group := range []struct {
+		what  string
+		needs Capability
+		paths []string
+	}{
+		{"planning a job without running it", SubmitJob, []string{"/v1/job/{job}/plan"}},
+		{"reverting a job", SubmitJob, []string{"/v1/job/{job}/revert", "/v1/job/{job}/stable"}},
+		{"scaling", SubmitJob, []string{"/v1/job/{job}/scale", "/v1/scaling/policies", "/v1/scaling/policy/{policy}"}},
+		{"dispatching", SubmitJob, []string{"/v1/job/{job}/dispatch", "/v1/job/{job}/dispatch/payload"}},
+		{"periodic jobs", SubmitJob, []string{"/v1/job/{job}/periodic/force"}},
+		{"actions", ReadJob, []string{"/v1/job/{job}/actions", "/v1/job/{job}/action"}},
+		{"statuses of several jobs", ListJobs, []string{"/v1/jobs/statuses"}},
+		{"draining a node", WriteNode, []string{"/v1/node/{node}/drain"}},
+		{"evaluating or purging a node", WriteNode, []string{"/v1/node/{node}/evaluate", "/v1/node/{node}/purge"}},
+		{"node pools", ReadNode, []string{"/v1/node/pools", "/v1/node/pool/{pool}"}},
+		{"metadata and identities of nodes", WriteNode, []string{"/v1/client/metadata", "/v1/client/identity", "/v1/client/identity/renew"}},
+		{"exec", AllocLifecycle, []string{"/v1/client/allocation/{alloc}/exec"}},
+		{"pausing a task", AllocLifecycle, []string{"/v1/client/allocation/{alloc}/pause"}},
+		{"moving an allocation's data", ReadFS, []string{"/v1/client/allocation/{alloc}/snapshot"}},
+		{"steering a deployment", SubmitJob, []string{"/v1/deployment/promote/{deployment}", "/v1/deployment/fail/{deployment}",
+			"/v1/deployment/pause/{deployment}", "/v1/deployment/unblock/{deployment}", "/v1/deployment/allocation-health/{deployment}"}},
+		{"variables", ReadJob, []string{"/v1/vars", "/v1/var/{path}"}},
+		{"fuzzy search", ListJobs, []string{"/v1/search/fuzzy"}},
+		{"the stream of events", ReadJob, []string{"/v1/event/stream"}},
+		{"access control", NeedsNothing, []string{"/v1/acl/{path}"}},
+		{"volumes", ReadJob, []string{"/v1/volumes", "/v1/volumes/{path}", "/v1/volume/{path}", "/v1/plugins", "/v1/plugin/{path}"}},
+		{"steering an agent over the API", WriteOperator, []string{"/v1/agent/servers", "/v1/agent/join", "/v1/agent/force-leave", "/v1/agent/monitor",
+			"/v1/agent/monitor/export", "/v1/agent/reload", "/v1/agent/host", "/v1/agent/pprof/{profile}", "/v1/agent/schedulers",
+			"/v1/agent/schedulers/config", "/v1/agent/keyring/{verb}"}},
+		{"operator routes", WriteOperator, []string{"/v1/operator/{path}", "/v1/system/reconcile/summaries"}},
+		{"features of the enterprise edition", NeedsNothing, []string{"/v1/sentinel/{path}", "/v1/quota", "/v1/quota/{path}", "/v1/quotas",
+			"/v1/recommendation", "/v1/recommendation/{path}", "/v1/recommendations"}},
+	} {
+		for _, path := range group.paths {
+			routes = append(routes, Route{Method: Any, Path: path, Needs: group.needs, Kind: Local, Global: true, Later: group.what})
+		}
+	}
+	// Only listing evaluations is here; deleting them shares the path.
+	return append(routes,
+		Route{Method: "DELETE", Path: EvalsList.Path, Needs: WriteOperator, Kind: Local, Global: true, Later: "deleting evaluations"},
+		Route{Method: "DELETE", Path: "/v1/service/{service}", Needs: SubmitJob, Kind: Local, Global: true, Later: "deleting a registration by hand"})
 }
