@@ -6,31 +6,24 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
-// place finds nodes for what the group asks for and says how many were found. What replaces a running instance
-// gets its room; where no place is found the old instance stays.
-func (p *planner) place(w *work) int {
+// place finds nodes for the asks of a group. What replaces a running instance gets its room; where no place is
+// found the old instance stays. Instances of one version are placed together.
+func (p *planner) place(w *work, asks []ask) {
 	name := w.group.Name
-	p.queued[name] = 0
-	// Instances that keep their version are placed together, after the others.
-	slices.SortStableFunc(w.asks, func(a, b ask) int { return keepOrder(a) - keepOrder(b) })
-	placed := 0
-	for rest := w.asks; len(rest) > 0; {
+	slices.SortStableFunc(asks, func(a, b ask) int { return keepOrder(a) - keepOrder(b) })
+	for rest := asks; len(rest) > 0; {
 		same := slices.IndexFunc(rest, func(a ask) bool { return a.job != rest[0].job })
 		if same < 0 {
 			same = len(rest)
 		}
 		r := newRanker(p, rest[0].job, rest[0].job.Group(name), same)
 		for i := range rest[:same] {
-			if p.placeOne(r, &rest[i]) {
-				placed++
-				continue
+			if !p.placeOne(r, &rest[i]) {
+				p.miss(w, &rest[i])
 			}
-			p.queued[name]++
-			p.miss(r, &rest[i])
 		}
 		rest = rest[same:]
 	}
-	return placed
 }
 
 func keepOrder(a ask) int {
@@ -97,36 +90,56 @@ func (p *planner) avoided(a *ask) []int {
 	return nodes
 }
 
-// miss notes that an instance found no place. Of instances that fail alike the first is explained, the others are counted.
-func (p *planner) miss(r *ranker, a *ask) {
-	metric, again := p.failed[r.group.Name]
-	if again {
-		metric.CoalescedFailures++
-	}
-	switch {
-	case a.node >= 0:
-		if !again {
-			metric = emptyMetric(r)
-		}
-		r.explain(a.node, &metric)
-	case !again:
-		metric = emptyMetric(r)
-		for i := range p.nodes {
-			r.explain(i, &metric)
-		}
-	}
-	p.failed[r.group.Name] = metric
+// missed is what of a group found no place.
+type missed struct {
+	job   *cluster.Job // the version that was to run
+	count int
+	nodes []int // for instances that only one node will do for; nil if any would
 }
 
-func emptyMetric(r *ranker) cluster.AllocMetric {
-	return cluster.AllocMetric{
-		NodePool:           r.f.job.NodePool,
-		NodesAvailable:     map[string]int{},
-		ClassFiltered:      map[string]int{},
-		ConstraintFiltered: map[string]int{},
-		ClassExhausted:     map[string]int{},
-		DimensionExhausted: map[string]int{},
+// miss notes that an instance found no place.
+func (p *planner) miss(w *work, a *ask) {
+	name := w.group.Name
+	p.queued[name]++
+	m := p.missed[name]
+	if m == nil {
+		m = &missed{job: a.job}
+		p.missed[name] = m
 	}
+	m.count++
+	if a.node >= 0 {
+		m.nodes = append(m.nodes, a.node)
+	}
+}
+
+// explain says for each group that misses places what each node lacks when all that is planned is carried out.
+func (p *planner) explain() map[string]cluster.AllocMetric {
+	if len(p.missed) == 0 {
+		return nil
+	}
+	metrics := make(map[string]cluster.AllocMetric, len(p.missed))
+	for name, missed := range p.missed {
+		r := newRanker(p, missed.job, missed.job.Group(name), 0)
+		metric := cluster.AllocMetric{
+			NodePool:           missed.job.NodePool,
+			NodesAvailable:     map[string]int{},
+			ClassFiltered:      map[string]int{},
+			ConstraintFiltered: map[string]int{},
+			ClassExhausted:     map[string]int{},
+			DimensionExhausted: map[string]int{},
+			CoalescedFailures:  missed.count - 1,
+		}
+		for _, node := range missed.nodes {
+			r.explain(node, &metric)
+		}
+		for node := range p.nodes {
+			if missed.nodes == nil {
+				r.explain(node, &metric)
+			}
+		}
+		metrics[name] = metric
+	}
+	return metrics
 }
 
 // explain counts why the placement does not fit on the node. Nodes that are not ready or not where the job looks are not counted.

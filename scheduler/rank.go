@@ -101,16 +101,19 @@ func (r *ranker) rate(node int) {
 		return
 	}
 	rest = rest.Minus(r.need)
-	r.score[node], r.parts[node] = packing(rest, total), 1
+	sum, parts := packing(rest, total), uint8(1)
 	if peers := r.peers[node]; peers > 0 {
-		r.score[node] -= float64(peers+1) / r.count
-		r.parts[node] = 2
+		sum, parts = sum-float64(peers+1)/r.count, 2
 	}
+	r.score[node], r.parts[node] = math.Round(sum*grain)/grain, parts
 }
+
+// grain is how many different scores there are between 0 and 1. What differs by less, as sums in another order do, is equal.
+const grain = 1 << 30
 
 // packing is how well a node is filled when the rest of its total stays free: 1 when it is full, 0 when it is empty.
 func packing(rest, total cluster.Capacity) float64 {
-	fit := 20 - powerOfTen(share(rest.CPU, total.CPU)) - powerOfTen(share(rest.MemoryMB, total.MemoryMB))
+	fit := 20 - (powerOfTen(share(rest.CPU, total.CPU)) + powerOfTen(share(rest.MemoryMB, total.MemoryMB)))
 	return max(0, min(18, fit)) / 18
 }
 

@@ -40,10 +40,23 @@ type work struct {
 	steps []ask // to be placed as the rollout allows, best first
 }
 
-// reconcile decides what becomes of a group of a job that is to run.
-func (p *planner) reconcile(g *cluster.TaskGroup) {
-	w := &work{group: g, strategy: strategy(p.in.Job, g)}
-	p.survey(w)
+// reconcile decides what becomes of the groups of a job that is to run. All that is stopped for good is stopped
+// first and leaves its room to any group.
+func (p *planner) reconcile() {
+	all := make([]work, len(p.in.Job.TaskGroups))
+	for i := range all {
+		g := &p.in.Job.TaskGroups[i]
+		all[i] = work{group: g, strategy: strategy(p.in.Job, g)}
+		p.survey(&all[i])
+	}
+	for i := range all {
+		p.advance(&all[i])
+	}
+}
+
+// advance decides what becomes of one group after its survey.
+func (p *planner) advance(w *work) {
+	g := w.group
 	if w.strategy != nil && (p.rollout.deployment == nil || p.rollout.begun) && p.needsRollout(w) {
 		p.join(g, w.strategy)
 	}
@@ -51,8 +64,11 @@ func (p *planner) reconcile(g *cluster.TaskGroup) {
 	for i := range w.slots {
 		p.decide(w, &w.slots[i])
 	}
-	p.takeSteps(w)
-	placed := p.place(w)
+	p.queued[g.Name] = 0
+	before := len(p.plan.Places)
+	p.place(w, w.asks)
+	p.place(w, p.nextSteps(w, p.plan.Places[before:]))
+	placed := len(p.plan.Places) - before
 	p.progress(g.Name, p.wanted(w, placed), placed > 0)
 }
 
@@ -308,9 +324,9 @@ func (p *planner) retry(w *work, s *slot, keep bool) {
 	}
 }
 
-// takeSteps moves as many steps to the asks as the rollout allows now. What comes first is down already and
-// costs nobody an instance; of the others those that do not run come first.
-func (p *planner) takeSteps(w *work) {
+// nextSteps are the steps that the rollout allows now, after the given placements. What is down already comes first, since
+// it costs nobody an instance; what of it has to wait comes back as it was. Then come instances that do not run.
+func (p *planner) nextSteps(w *work, placed []Placement) []ask {
 	rank := func(a ask) int {
 		switch {
 		case a.reason == "":
@@ -323,22 +339,23 @@ func (p *planner) takeSteps(w *work) {
 	slices.SortStableFunc(w.steps, func(a, b ask) int { return rank(a) - rank(b) })
 	allowed := len(w.steps)
 	if w.phase == rolling {
-		allowed = min(allowed, p.room(w))
+		allowed = min(allowed, p.room(w, placed))
 	}
+	steps := w.steps[:allowed:allowed]
 	for _, step := range w.steps[allowed:] {
 		if step.reason == "" {
-			w.asks = append(w.asks, step.kept())
+			steps = append(steps, step.kept())
 		}
 	}
-	w.asks = append(w.asks, w.steps[:allowed]...)
+	return steps
 }
 
-// room is how many more instances of the newest version may be begun while the group rolls.
-func (p *planner) room(w *work) int {
+// room is how many more instances of the newest version may be begun while the group rolls, after the given placements.
+func (p *planner) room(w *work, placed []Placement) int {
 	room := w.strategy.MaxParallel
 	for i := range w.slots {
 		a := w.slots[i].alloc
-		if a == nil || !p.current(a) || a.DeploymentID != p.rollout.deployment.ID {
+		if a == nil || p.gone[a.ID] || !p.current(a) || a.DeploymentID != p.rollout.deployment.ID {
 			continue
 		}
 		switch a.Health {
@@ -348,8 +365,8 @@ func (p *planner) room(w *work) int {
 			room--
 		}
 	}
-	for _, next := range w.asks {
-		if next.job == p.in.Job {
+	for i := range placed {
+		if !placed[i].KeepVersion {
 			room--
 		}
 	}

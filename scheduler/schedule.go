@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 
@@ -20,9 +19,7 @@ func Schedule(in Input) Plan {
 		p.stopAll()
 	} else {
 		p.stopRemovedGroups()
-		for i := range in.Job.TaskGroups {
-			p.reconcile(&in.Job.TaskGroups[i])
-		}
+		p.reconcile()
 		p.followups()
 	}
 	p.finish()
@@ -36,7 +33,7 @@ type planner struct {
 	nodes   []Node // in.Nodes with what the plan changes
 	ids     uint32 // how many IDs were taken from the seed
 	gone    map[cluster.ID]bool
-	failed  map[string]cluster.AllocMetric
+	missed  map[string]*missed
 	queued  map[string]int
 	delayed []delayedReplacement
 	rollout rollout
@@ -54,7 +51,7 @@ func newPlanner(in Input) *planner {
 		in:      in,
 		nodes:   slices.Clone(in.Nodes),
 		gone:    map[cluster.ID]bool{},
-		failed:  map[string]cluster.AllocMetric{},
+		missed:  map[string]*missed{},
 		queued:  map[string]int{},
 		filters: map[filterKey]*filter{},
 		change:  map[filterKey]bool{},
@@ -181,11 +178,9 @@ func (p *planner) finish() {
 	p.finishRollout()
 	eval := &p.plan.Eval
 	eval.SnapshotIndex = p.in.SnapshotIndex
-	eval.FailedTGAllocs, eval.QueuedAllocations = nil, p.queued
-	if len(p.failed) > 0 {
-		eval.FailedTGAllocs = p.failed
-	}
-	waiting := p.in.Eval.Status == cluster.EvalBlocked && len(p.failed) > 0
+	eval.FailedTGAllocs, eval.QueuedAllocations = p.explain(), p.queued
+	failed := len(eval.FailedTGAllocs) > 0
+	waiting := p.in.Eval.Status == cluster.EvalBlocked && failed
 	eval.Status, eval.StatusDescription = cluster.EvalComplete, ""
 	if waiting {
 		eval.Status, eval.StatusDescription = cluster.EvalBlocked, blockedDescription
@@ -194,7 +189,7 @@ func (p *planner) finish() {
 		if other.Status != cluster.EvalBlocked || other.ID == eval.ID {
 			continue
 		}
-		if len(p.failed) == 0 || waiting {
+		if !failed || waiting {
 			cancelled := *other
 			cancelled.Status, cancelled.StatusDescription = cluster.EvalCanceled, "a newer evaluation took over"
 			p.plan.Evals = append(p.plan.Evals, cancelled)
@@ -206,7 +201,7 @@ func (p *planner) finish() {
 			p.plan.Evals = append(p.plan.Evals, next)
 		}
 	}
-	if len(p.failed) > 0 && !waiting {
+	if failed && !waiting {
 		blocked := p.blocked(p.newEval(cluster.TriggerQueuedAllocs, cluster.EvalBlocked))
 		eval.BlockedEval = blocked.ID
 		p.plan.Evals = append(p.plan.Evals, blocked)
@@ -218,8 +213,8 @@ const blockedDescription = "waits for room to place the remaining allocations"
 // blocked is the evaluation as the one that waits for what could not be placed.
 func (p *planner) blocked(eval cluster.Evaluation) cluster.Evaluation {
 	eval.StatusDescription = blockedDescription
-	eval.FailedTGAllocs = maps.Clone(p.failed)
-	eval.QueuedAllocations = maps.Clone(p.queued)
+	eval.FailedTGAllocs = p.plan.Eval.FailedTGAllocs
+	eval.QueuedAllocations = p.plan.Eval.QueuedAllocations
 	if eval.SnapshotIndex == 0 {
 		eval.SnapshotIndex = p.in.SnapshotIndex
 	}

@@ -135,19 +135,21 @@ func (a *axis) lowest() int {
 	return lowest
 }
 
-// boost says how welcome one more instance is at the value. With targets it falls from 1 to 0 as the share fills, and
-// beyond the share it is at most -1, so that no packing outweighs it. Without, it is 0 for the values with
-// the fewest instances and one less for each instance that a value has more.
+// outweighs is what one instance too many at a value costs: more than packing and crowding together can say.
+const outweighs = 3
+
+// boost says how welcome one more instance is at the value. With targets it falls from 1 to 0 as the share fills and is
+// negative beyond. Without, it is 0 for the values with the fewest instances and negative for the others.
 func (a *axis) boost(value int32, lowest int) float64 {
 	switch {
 	case value == noValue:
 		return -1
 	case a.desired == nil:
-		return -float64(a.counts[value]-lowest) * a.weight
+		return -outweighs * float64(a.counts[value]-lowest) * a.weight
 	}
 	desired, next := a.desired[value], float64(a.counts[value]+1)
 	if next <= desired {
 		return (desired - next) / desired * a.weight
 	}
-	return -math.Ceil(next-desired) * a.weight
+	return -outweighs * math.Ceil(next-desired) * a.weight
 }

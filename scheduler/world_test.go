@@ -387,11 +387,11 @@ func (w *world) describe(plan *Plan) string {
 		}
 		b.WriteByte('\n')
 	}
+	if plan.Empty() {
+		b.WriteString("nothing\n")
+	}
 	for _, group := range slices.Sorted(maps.Keys(plan.Eval.FailedTGAllocs)) {
 		fmt.Fprintf(&b, "failed %s: %s\n", group, describeMetric(plan.Eval.FailedTGAllocs[group], plan.Eval.QueuedAllocations[group]))
-	}
-	if b.Len() == 0 {
-		return "nothing\n"
 	}
 	return b.String()
 }
@@ -426,7 +426,11 @@ func describeMetric(m cluster.AllocMetric, queued int) string {
 		for _, reason := range slices.Sorted(maps.Keys(count.by)) {
 			reasons = append(reasons, fmt.Sprintf("%q=%d", reason, count.by[reason]))
 		}
-		parts = append(parts, fmt.Sprintf("%d %s (%s)", count.n, count.name, strings.Join(reasons, ", ")))
+		text := fmt.Sprintf("%s (%s)", count.name, strings.Join(reasons, ", "))
+		if count.n > 0 {
+			text = fmt.Sprintf("%d %s", count.n, text)
+		}
+		parts = append(parts, text)
 	}
 	return strings.Join(parts, ", ")
 }
