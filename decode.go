@@ -378,7 +378,7 @@ func plain(value any) any {
 	return value
 }
 
-// isEmpty reports whether a JSON value says nothing.
+// isEmpty reports whether a JSON value (or a whole number in its place) says nothing.
 func isEmpty(value any) bool {
 	switch v := value.(type) {
 	case nil:
@@ -388,6 +388,8 @@ func isEmpty(value any) bool {
 	case bool:
 		return !v
 	case float64:
+		return v == 0
+	case int64:
 		return v == 0
 	case json.Number:
 		number, err := v.Float64()

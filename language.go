@@ -80,7 +80,10 @@ func (p Problem) String() string {
 // places of a job wrap it, so that a caller can find the places with errors.As.
 type Problems []Problem
 
-// Error lists the problems, one a line.
+// maxListed is how many problems an error lists.
+const maxListed = 50
+
+// Error lists the problems, one a line; the first ones if there are very many.
 func (p Problems) Error() string {
 	var b strings.Builder
 	plural := "s"
@@ -88,7 +91,11 @@ func (p Problems) Error() string {
 		plural = ""
 	}
 	fmt.Fprintf(&b, "invalid job: %d problem%s:", len(p), plural)
-	for _, problem := range p {
+	for i, problem := range p {
+		if i == maxListed {
+			fmt.Fprintf(&b, "\n … and %d more", len(p)-i)
+			break
+		}
 		b.WriteString("\n * " + problem.String())
 	}
 	return b.String()

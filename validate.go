@@ -152,7 +152,7 @@ func (v *validator) restart(at Path, r *RestartPolicy) {
 	v.check(r.Delay >= 0, at.Field("delay"), "Delay can not be negative (got %s)", r.Delay)
 	if r.Attempts > 0 && r.Delay > 0 && r.Interval > 0 {
 		fits := int64(r.Attempts) <= int64(r.Interval/r.Delay)
-		v.check(fits, at, "Nomad can't restart the TaskGroup %d times in an interval of %s with a delay of %s; make the interval longer or the delay shorter", r.Attempts, r.Interval, r.Delay)
+		v.check(fits, at, "Tasks can't restart %d times in an interval of %s with a delay of %s; make the interval longer or the delay shorter", r.Attempts, r.Interval, r.Delay)
 	}
 }
 
@@ -188,7 +188,7 @@ func (v *validator) migrate(at Path, j *Job, m *MigrateStrategy) {
 	if m == nil {
 		return
 	}
-	v.check(j.Type == JobTypeService, at, "Job type %q does not allow migrate block; remove it", j.Type)
+	v.check(j.Type != JobTypeBatch && j.Type != JobTypeSystem, at, "Job type %q does not allow migrate block; remove it", j.Type)
 	v.check(m.MaxParallel >= 0, at.Field("max_parallel"), "MaxParallel must be >= 0 but found %d", m.MaxParallel)
 	v.check(m.HealthCheck == HealthCheckChecks || m.HealthCheck == HealthCheckTaskStates, at.Field("health_check"),
 		`HealthCheck must be "checks" or "task_states", have %s`, quote(m.HealthCheck))

@@ -200,7 +200,9 @@ func (v *validator) serviceCheck(at Path, s *Service, c *Check, ports map[string
 	}
 	v.check(c.Interval >= minCheckTime, at.Field("interval"), "interval (%s) cannot be lower than %s", c.Interval, minCheckTime)
 	v.check(c.Timeout >= minCheckTime, at.Field("timeout"), "timeout (%s) is lower than required minimum timeout %s", c.Timeout, minCheckTime)
-	v.onUpdate(at.Field("on_update"), c.OnUpdate)
-	v.check(c.PortLabel != "" || s.PortLabel != "", at, "%s check without a port; write port in the service or in the check", quote(c.Type))
+	if c.OnUpdate != s.OnUpdate { // else it is the service's, and said there
+		v.onUpdate(at.Field("on_update"), c.OnUpdate)
+	}
+	v.check(c.Type == "" || c.PortLabel != "" || s.PortLabel != "", at, "%s check without a port; write port in the service or in the check", quote(c.Type))
 	v.portLabel(at.Field("port"), c.PortLabel, ports)
 }

@@ -2,7 +2,9 @@ package jobspec
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -32,7 +34,7 @@ func (d Diagnostic) String() string {
 	return text
 }
 
-// Diagnostics is everything that is wrong with a job file, in the order of the file.
+// Diagnostics is everything that is wrong with a job file, in the order of the files.
 type Diagnostics []Diagnostic
 
 // Error shows the problems one below the other.
@@ -65,7 +67,18 @@ func (p *parser) failure() error {
 			all = append(all, one)
 		}
 	}
+	slices.SortStableFunc(all, func(a, b Diagnostic) int {
+		return cmp.Or(cmp.Compare(p.place(a), p.place(b)), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 	return cluster.Errorf(cluster.CodeInvalid, "%w", all)
+}
+
+// place orders files: what is wrong with values comes before the job file.
+func (p *parser) place(d Diagnostic) int {
+	if d.File == p.config.File.Name {
+		return 1
+	}
+	return 0
 }
 
 func (p *parser) diagnostic(diag *hcl.Diagnostic) Diagnostic {
@@ -81,14 +94,19 @@ func (p *parser) diagnostic(diag *hcl.Diagnostic) Diagnostic {
 	if diag.Subject != nil {
 		at := *diag.Subject
 		one.File, one.Line, one.Column, one.where = at.Filename, at.Start.Line, at.Start.Column, at.String()
-		one.Source = sourceLine(p.files[at.Filename], at.Start.Line)
+		one.Source = sourceLine(p.files[at.Filename], at.Start)
 	}
 	return one
 }
 
-// sourceLine is a line of a text, cut where it becomes unreadable.
-func sourceLine(text []byte, line int) string {
-	for range line - 1 {
+const (
+	shownLine   = 160 // bytes of a line that are shown
+	shownBefore = 60  // of these, before the place, where the line is longer
+)
+
+// sourceLine is the line of a text at a place, cut where it becomes unreadable.
+func sourceLine(text []byte, at hcl.Pos) string {
+	for range at.Line - 1 {
 		_, rest, found := bytes.Cut(text, []byte("\n"))
 		if !found {
 			return ""
@@ -96,7 +114,12 @@ func sourceLine(text []byte, line int) string {
 		text = rest
 	}
 	first, _, _ := bytes.Cut(text, []byte("\n"))
-	return clip(strings.ToValidUTF8(strings.TrimRight(string(first), "\r"), "\uFFFD"), 160)
+	line := strings.ToValidUTF8(strings.TrimRight(string(first), "\r"), "\uFFFD")
+	// Columns count characters, and bytes are never fewer: a cut that is too early shows more.
+	if before := at.Column - shownBefore; before > 0 && len(line) > shownLine && before < len(line) {
+		line = "…" + strings.ToValidUTF8(line[before:], "")
+	}
+	return clip(line, shownLine)
 }
 
 func clip(text string, most int) string {

@@ -21,6 +21,9 @@ var dynamicSchema = &hcl.BodySchema{
 func (p *parser) expand(blocks hcl.Blocks, scope *hcl.EvalContext, noun reflect.Type) []place {
 	var all []place
 	for _, b := range blocks {
+		if p.expanded > maxExpanded { // that was said already
+			break
+		}
 		if b.Type != "dynamic" || len(b.Labels) != 1 {
 			all = append(all, place{b, scope})
 			continue

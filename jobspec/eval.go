@@ -2,6 +2,8 @@ package jobspec
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -16,6 +18,9 @@ const literalMark = "\x00"
 
 // eval is the value of an expression, wholly known. Problems are noted; ok is then false.
 func (p *parser) eval(expr hcl.Expression, scope *hcl.EvalContext) (value cty.Value, ok bool) {
+	if p.budget < 0 { // that was said already
+		return cty.NilVal, false
+	}
 	native, diags := nativeExpression(expr)
 	if !diags.HasErrors() {
 		r := &resolver{parser: p, scope: scope, literals: map[string]cty.Value{}}
@@ -91,10 +96,16 @@ type resolver struct {
 	scope    *hcl.EvalContext
 	locals   []map[string]struct{} // names of the for expressions around
 	literals map[string]cty.Value
+
+	types    map[hclsyntax.Node]bool // arguments that are types, whose names refer to nothing
+	attempts map[hclsyntax.Node]bool // arguments of try and can, which may fail
+	inType   int                     // how many of them are around
+	inTry    int
 }
 
 // Enter implements hclsyntax.Walker.
 func (r *resolver) Enter(node hclsyntax.Node) hcl.Diagnostics {
+	r.around(node, +1)
 	if m, ok := node.(*metered); ok {
 		node = m.Expression
 	}
@@ -103,6 +114,8 @@ func (r *resolver) Enter(node hclsyntax.Node) hcl.Diagnostics {
 		return r.reference(n)
 	case hclsyntax.ChildScope:
 		r.locals = append(r.locals, n.LocalNames)
+	case *hclsyntax.FunctionCallExpr:
+		return r.call(n)
 	case *hclsyntax.LiteralValueExpr:
 		if err := checkNumber(n.Val); err != nil {
 			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Number out of range", Detail: err.Error(), Subject: n.SrcRange.Ptr()}}
@@ -127,10 +140,53 @@ func (r *resolver) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	if _, ok := node.(hclsyntax.ChildScope); ok {
 		r.locals = r.locals[:len(r.locals)-1]
 	}
+	r.around(node, -1)
 	return nil
 }
 
+// around keeps count of the special arguments that the walk is in.
+func (r *resolver) around(node hclsyntax.Node, step int) {
+	if _, isScope := node.(hclsyntax.ChildScope); isScope {
+		return // it is no key of a map, and no argument
+	}
+	if r.types[node] {
+		r.inType += step
+	}
+	if r.attempts[node] {
+		r.inTry += step
+	}
+}
+
+// call is a diagnostic if a function does not exist, and notes its special arguments.
+func (r *resolver) call(n *hclsyntax.FunctionCallExpr) hcl.Diagnostics {
+	functions := r.parser.root.Functions
+	if _, known := functions[n.Name]; !known && r.inTry == 0 {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Call to unknown function", Subject: n.NameRange.Ptr(),
+			Detail: fmt.Sprintf("There is no function named %q.%s", n.Name, hint(n.Name, slices.Collect(maps.Keys(functions))))}}
+	}
+	switch {
+	case n.Name == "convert" && len(n.Args) == 2:
+		r.types = noting(r.types, n.Args[1:])
+	case n.Name == "try" || n.Name == "can":
+		r.attempts = noting(r.attempts, n.Args)
+	}
+	return nil
+}
+
+func noting(nodes map[hclsyntax.Node]bool, more []hclsyntax.Expression) map[hclsyntax.Node]bool {
+	if nodes == nil {
+		nodes = map[hclsyntax.Node]bool{}
+	}
+	for _, node := range more {
+		nodes[node] = true
+	}
+	return nodes
+}
+
 func (r *resolver) reference(n *hclsyntax.ScopeTraversalExpr) hcl.Diagnostics {
+	if r.inType > 0 {
+		return nil
+	}
 	root := n.Traversal.RootName()
 	if text, isLiteral := strings.CutPrefix(root, literalMark); isLiteral {
 		r.literals[root] = cty.StringVal(text)
@@ -142,6 +198,9 @@ func (r *resolver) reference(n *hclsyntax.ScopeTraversalExpr) hcl.Diagnostics {
 		}
 	}
 	if root == "var" || root == "local" {
+		if r.inTry > 0 {
+			return nil
+		}
 		return r.declared(n, root)
 	}
 	for scope := r.scope; scope != nil; scope = scope.Parent() {
@@ -170,12 +229,8 @@ func (r *resolver) declared(n *hclsyntax.ScopeTraversalExpr, root string) hcl.Di
 		if !ok || values.Type().HasAttribute(attr.Name) {
 			return nil
 		}
-		var names []string
-		for name := range values.Type().AttributeTypes() {
-			names = append(names, name)
-		}
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unsupported attribute", Subject: attr.SrcRange.Ptr(),
-			Detail: fmt.Sprintf("There is no %s named %q.%s", what, attr.Name, hint(attr.Name, names))}}
+			Detail: fmt.Sprintf("There is no %s named %q.%s", what, attr.Name, hint(attr.Name, slices.Collect(maps.Keys(values.Type().AttributeTypes()))))}}
 	}
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Variables not allowed", Subject: n.SrcRange.Ptr(),
 		Detail: fmt.Sprintf("A %s may not be used here.", what)}}
@@ -194,8 +249,13 @@ func spell(t hcl.Traversal) string {
 		case hcl.TraverseIndex:
 			if s.Key.Type() == cty.String {
 				fmt.Fprintf(&b, "[%q]", s.Key.AsString())
+				continue
+			}
+			number := s.Key.AsBigFloat().Text('f', -1)
+			if s.SrcRange.End.Byte-s.SrcRange.Start.Byte == len("."+number) { // attr.gpu.0
+				b.WriteString("." + number)
 			} else {
-				b.WriteString("[" + s.Key.AsBigFloat().Text('f', -1) + "]")
+				b.WriteString("[" + number + "]")
 			}
 		}
 	}

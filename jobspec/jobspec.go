@@ -143,7 +143,9 @@ func (p *parser) parse(f File) hcl.Body {
 // job walks over the job block, and has the result completed and checked.
 func (p *parser) job(block *hcl.Block) *cluster.Job {
 	noun := reflect.TypeFor[cluster.Job]()
-	p.ranges[""] = block.DefRange
+	for _, path := range []cluster.Path{"", "id", "name"} {
+		p.ranges[path] = block.DefRange
+	}
 	tree := p.noun(place{block, p.root}, noun, "")
 	if len(p.shorthands) > 0 { // they come before the others
 		groups, _ := tree["TaskGroups"].([]any)
@@ -152,7 +154,7 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 	if _, written := tree["ID"]; !written {
 		tree["ID"] = block.Labels[0]
 	}
-	if _, written := tree["Name"]; !written {
+	if _, written := tree["Name"]; !written && tree["ID"] != block.Labels[0] {
 		tree["Name"] = block.Labels[0]
 	}
 	if p.diags.HasErrors() {

@@ -13,14 +13,14 @@ import (
 // strings that double, a dynamic block over a product of lists. Three things keep it small: how deep and how long the
 // syntax may be, a budget for all values that expressions of one file make, and a bound on dynamic blocks.
 const (
-	maxWork      = 16 << 20 // bytes of text, and elements, that the expressions of a file may make
-	stepCost     = 16       // of one metered evaluation, whatever its value
+	maxWork      = 16 << 20 // bytes of text that the expressions of a file may make
+	stepCost     = 16       // of a value and of each of its elements, beside their text: what it takes to make and to walk over them
 	maxNesting   = 100      // brackets within brackets
 	maxOperators = 10_000   // of a file; each may be one level of recursion
 	maxExponent  = 1100     // of a number, in bits: a little more than a float64 holds
 )
 
-var errTooMuch = fmt.Errorf("The expressions of this file make more than %d MB of values; make lists and texts smaller.", maxWork>>20)
+var errTooMuch = fmt.Errorf("the expressions of this file make more than %d MB of values; make lists and texts smaller", maxWork>>20)
 
 // metered is an expression whose every value is paid for.
 type metered struct {
@@ -49,16 +49,11 @@ func (m *metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	return value, diags
 }
 
-// charge takes the cost of a value from the budget.
+// charge takes the cost of a value from the budget. It walks no further than the budget reaches: values share their
+// parts, so that a small one may unfold into a huge one.
 func (p *parser) charge(value cty.Value) error {
-	p.budget -= stepCost
-	return p.weigh(value)
-}
-
-// weigh walks over a value no further than the budget reaches: values share their parts, so that a small one may unfold into a huge one.
-func (p *parser) weigh(value cty.Value) error {
-	if p.budget--; p.budget < 0 {
-		return errTooMuch
+	if err := p.spend(stepCost); err != nil {
+		return err
 	}
 	if value.IsMarked() || value.IsNull() || !value.IsKnown() {
 		return nil
@@ -71,7 +66,7 @@ func (p *parser) weigh(value cty.Value) error {
 	case value.CanIterateElements():
 		for it := value.ElementIterator(); it.Next(); {
 			_, element := it.Element()
-			if err := p.weigh(element); err != nil {
+			if err := p.charge(element); err != nil {
 				return err
 			}
 		}
@@ -95,7 +90,7 @@ func checkNumber(value cty.Value) error {
 	}
 	number := value.AsBigFloat()
 	if exponent := number.MantExp(nil); number.IsInf() || exponent > maxExponent || exponent < -maxExponent {
-		return errors.New("Write a number between -1e308 and 1e308.")
+		return errors.New("write a number between -1e308 and 1e308")
 	}
 	return nil
 }

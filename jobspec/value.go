@@ -199,7 +199,7 @@ func nearest(name string, known []string) string {
 		if len(name) > 100 {
 			break
 		}
-		if d := levenshtein.Distance(name, candidate, nil); d < distance {
+		if d := levenshtein.Distance(name, candidate, nil); d < distance || d == distance && candidate < best {
 			best, distance = candidate, d
 		}
 	}

@@ -276,16 +276,17 @@ type localOrder struct {
 	all    map[string]*hcl.Attribute
 	values map[string]cty.Value
 	begun  map[string]bool
+	cyclic bool // one was found: the rest would only repeat it
 }
 
 // visit evaluates a local value after those it refers to.
 func (l *localOrder) visit(attr *hcl.Attribute) {
-	if _, done := l.values[attr.Name]; done {
+	if _, done := l.values[attr.Name]; done || l.cyclic {
 		return
 	}
 	if l.begun[attr.Name] {
+		l.cyclic = true
 		l.parser.problem(attr.NameRange, "Cycle of local values", fmt.Sprintf("The value of %q needs itself.", attr.Name))
-		l.values[attr.Name] = cty.DynamicVal
 		return
 	}
 	l.begun[attr.Name] = true

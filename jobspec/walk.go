@@ -147,6 +147,9 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 	for _, attr := range inOrder(content.Attributes) {
 		where := path.Field(attr.Name)
 		p.ranges[where] = attr.NameRange
+		if noun == reflect.TypeFor[cluster.Constraint]() && slices.Contains(extraAttributes[noun], attr.Name) {
+			p.ranges[path.Field("value")] = attr.NameRange
+		}
 		p.attribute(tree, noun, attr, at.scope)
 	}
 	before := map[string]*hcl.Block{} // the first block of each type
@@ -254,6 +257,9 @@ func (p *parser) element(tree map[string]any, f cluster.Field, b place, path clu
 		where = path.Label(b.Type, b.Labels[0])
 	}
 	p.ranges[where] = b.DefRange
+	if label != nil {
+		p.ranges[where.Field(label.HCL)] = b.DefRange
+	}
 	element := p.noun(b, inner, where)
 	if label != nil {
 		element[label.Name] = b.Labels[0]

@@ -1,0 +1,274 @@
+package jobspec_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/jobspec"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what the job files give as what they must give")
+
+// scenario reads a job file of testdata. Comments at its head are settings: "# -var NAME=VALUE", "# -env NAME=VALUE",
+// "# -server" (no files, no random bits). NAME.vars is its variable file.
+func scenario(t *testing.T, path string) jobspec.Config {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jobspec.Config{
+		File:      jobspec.File{Name: filepath.Base(path), Text: text},
+		Variables: map[string]string{},
+		Dirs:      []string{"nowhere", "testdata"},
+		Random:    strings.NewReader("sixteen bytes..."),
+	}
+	for line := range strings.Lines(string(text)) {
+		flag, isFlag := strings.CutPrefix(strings.TrimSpace(line), "# -")
+		if !isFlag {
+			break
+		}
+		kind, setting, _ := strings.Cut(flag, " ")
+		switch kind {
+		case "var":
+			name, value, _ := strings.Cut(setting, "=")
+			c.Variables[name] = value
+		case "env":
+			c.Environ = append(c.Environ, setting)
+		case "lenient":
+			c.Lenient = true
+		case "server":
+			c.Dirs, c.Random = nil, nil
+		default:
+			t.Fatalf("%s: unknown setting %q", path, line)
+		}
+	}
+	vars := strings.TrimSuffix(path, ".hcl") + ".vars"
+	if text, err := os.ReadFile(vars); err == nil {
+		c.VariableFiles = []jobspec.File{{Name: filepath.Base(vars), Text: text}}
+	}
+	return c
+}
+
+// TestFiles parses every job file of testdata. NAME.json is the job it must give, NAME.err the error.
+func TestFiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.hcl")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no job files: %v", err)
+	}
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			base := strings.TrimSuffix(path, ".hcl")
+			job, err := jobspec.Parse(scenario(t, path))
+			have := map[string][]byte{base + ".json": nil, base + ".err": nil}
+			if err != nil {
+				if cluster.CodeOf(err) != cluster.CodeInvalid {
+					t.Errorf("code %q", cluster.CodeOf(err))
+				}
+				have[base+".err"] = []byte(err.Error() + "\n")
+			} else {
+				have[base+".json"] = said(t, job)
+			}
+			for name, text := range have {
+				compare(t, name, text)
+			}
+		})
+	}
+}
+
+// compare holds a result against its file; an empty result must have none.
+func compare(t *testing.T, name string, have []byte) {
+	t.Helper()
+	if *rewrite {
+		err := os.Remove(name)
+		if have != nil {
+			err = os.WriteFile(name, have, 0o644)
+		}
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(name)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, have) {
+		t.Errorf("%s: want\n%s\nhave\n%s", name, want, have)
+	}
+}
+
+// said is what a job says beyond emptiness, for people to read.
+func said(t *testing.T, job *cluster.Job) []byte {
+	t.Helper()
+	raw, err := json.Marshal(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(raw, &tree); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	writer := json.NewEncoder(&text)
+	writer.SetEscapeHTML(false)
+	writer.SetIndent("", "  ")
+	if err := writer.Encode(prune(tree)); err != nil {
+		t.Fatal(err)
+	}
+	return text.Bytes()
+}
+
+func prune(tree any) any {
+	switch v := tree.(type) {
+	case map[string]any:
+		for key, value := range v {
+			if empty(value) {
+				delete(v, key)
+			} else {
+				v[key] = prune(value)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = prune(v[i])
+		}
+	}
+	return tree
+}
+
+// A job from a file, sent to a server, is the same job: what the file leaves to the server aside.
+func TestServerReadsTheSameJob(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no jobs: %v", err)
+	}
+	for _, path := range files {
+		job, err := jobspec.Parse(scenario(t, strings.TrimSuffix(path, ".json")+".hcl"))
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		raw, err := json.Marshal(job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := cluster.DecodeJob(raw)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if len(stored.Datacenters) == 0 || stored.NodePool == "" {
+			t.Errorf("%s: datacenters %v and node pool %q after admission", path, stored.Datacenters, stored.NodePool)
+		}
+		stored.Datacenters, stored.NodePool = job.Datacenters, job.NodePool
+		if again := said(t, stored); !bytes.Equal(again, said(t, job)) {
+			t.Errorf("%s: the server reads\n%s", path, again)
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	long := jobspec.File{Name: "long.hcl", Text: bytes.Repeat([]byte("#"), cluster.MaxJobSize+1)}
+	for _, c := range []jobspec.Config{
+		{File: long},
+		{File: jobspec.File{Name: "job.hcl", Text: []byte(`job "a" {}`)}, VariableFiles: []jobspec.File{long}},
+	} {
+		_, err := jobspec.Parse(c)
+		if err == nil || cluster.CodeOf(err) != cluster.CodeTooLarge || !strings.Contains(err.Error(), "long.hcl") {
+			t.Errorf("have %v", err)
+		}
+	}
+}
+
+// Bombs are small files that ask for a lot. They must fail at once, in words, with little memory.
+func TestBombs(t *testing.T) {
+	const doubled = `"${local.x}${local.x}${local.x}${local.x}${local.x}${local.x}${local.x}${local.x}"`
+	doubling := "locals {\n  a = \"0123456789abcdef\"\n"
+	nesting := "locals {\n  a = [1]\n"
+	for c := 'b'; c < 'r'; c++ {
+		doubling += "  " + string(c) + " = " + strings.ReplaceAll(doubled, "x", string(c-1)) + "\n"
+		nesting += "  " + string(c) + " = [local." + string(c-1) + ", local." + string(c-1) + ", local." + string(c-1) + ", local." + string(c-1) + "]\n"
+	}
+	meta := func(expression string) string { return "job \"a\" {\n  meta {\n    x = " + expression + "\n  }\n}\n" }
+	for _, c := range []struct{ name, text, want string }{
+		{"strings that double", doubling + "}\njob \"a\" {}", "Expression too large"},
+		{"lists that share", nesting + "}\njob \"a\" {}", "Expression too large"},
+		{"nested for", meta(`length([for a in range(1000) : [for b in range(1000) : [for c in range(1000) : c]]])`), "Expression too large"},
+		{"for of text", meta(`"%{for a in range(1000)}%{for b in range(1000)}%{for c in range(1000)}x%{endfor}%{endfor}%{endfor}"`), "more than 16 MB"},
+		{"product", meta(`length(setproduct(range(1000), range(1000), range(1000)))`), "more than 16 MB"},
+		{"join", meta(`join(join("", [for a in range(1000) : "0123456789"]), [for a in range(1000) : "0123456789012345678901234567890"])`), "more than 16 MB"},
+		{"replace", meta(`replace(join("", [for a in range(1000) : "0123456789"]), "", join("", [for a in range(1000) : "01234567890123456789"]))`), "more than 16 MB"},
+		{"format", meta(`format("%1000000000d", 1)`), "more than 16 MB"},
+		{"indent", meta(`indent(1000000000, "a\nb")`), "more than 16 MB"},
+		{"range", meta(`length(range(1000000000))`), "more than 1024 values"},
+		{"large number", meta(`1e600000000`), "Number out of range"},
+		{"squares", "locals {\n  a = 1e300 * 1e300\n  b = local.a * local.a\n}\njob \"a\" {}", "between -1e308 and 1e308"},
+		{"dynamic", "job \"a\" {\n  group \"g\" {\n    dynamic \"service\" {\n      for_each = range(1000)\n      content {\n        dynamic \"check\" {\n          for_each = range(1000)\n          content {\n          }\n        }\n      }\n    }\n  }\n}\n", "may make 10000 blocks"},
+		{"brackets", meta(strings.Repeat("[", 400_000)), "nested 100 deep"},
+		{"blocks", strings.Repeat("a {\n", 200_000), "nested 100 deep"},
+		{"templates", meta(strings.Repeat(`"${`, 200_000)), "nested 100 deep"},
+		{"objects", strings.Repeat(`{"job":`, 100_000), "nested 100 deep"},
+		{"sum", meta("1" + strings.Repeat("+1", 300_000)), "10000 operators"},
+		{"negation", meta(strings.Repeat("!", 300_000) + "true"), "10000 operators"},
+		{"conditions", meta(strings.Repeat("true ? 1 : ", 80_000) + "2"), "10000 operators"},
+		{"indexes", meta("x" + strings.Repeat("[x]", 200_000)), "10000 operators"},
+		{"splats", meta("x" + strings.Repeat(".*.y", 200_000)), "10000 operators"},
+		{"directives", meta(`"` + strings.Repeat("%{if true}", 60_000) + `"`), "10000 operators"},
+		{"template in JSON", `{"job": {"a": {"meta": {"x": "` + strings.Repeat("${[", 100_000) + `"}}}}`, "nested 100 deep"},
+		{"label", `job "` + strings.Repeat("x", 1_000_000) + `" {}`, "is 1000000 bytes long, the limit is 128"},
+		{"zeros", strings.Repeat("\x00", 1000), "Invalid character"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "bomb.hcl", Text: []byte(c.text)}, Dirs: []string{"."}})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("want %q, have %.1000v", c.want, err)
+			} else if len(err.Error()) > 50_000 {
+				t.Errorf("the error is %d bytes long", len(err.Error()))
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.hcl")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		job, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "fuzz.hcl", Text: text}})
+		if err != nil && cluster.CodeOf(err) == cluster.CodeInternal {
+			t.Errorf("no code: %v", err)
+		}
+		if err == nil && job.Validate() != nil {
+			t.Errorf("the job is not valid: %v", job.Validate())
+		}
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	text, err := os.ReadFile("testdata/service.hcl")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "service.hcl", Text: text}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

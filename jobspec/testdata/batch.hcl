@@ -1,0 +1,14 @@
+job "nightly" {
+  type = "batch"
+  group "work" {
+    task "sum" {
+      driver = "raw_exec"
+      config {
+        command = "/bin/true"
+      }
+      resources {
+        memory = 64
+      }
+    }
+  }
+}

@@ -1,0 +1,7 @@
+job "files" {
+  meta {
+    a = file("missing.txt")
+    b = file("/dev/zero")
+    c = fileset(".", "**")
+  }
+}

@@ -1,0 +1,7 @@
+job "minimal" {
+  group "only" {
+    task "one" {
+      driver = "raw_exec"
+    }
+  }
+}

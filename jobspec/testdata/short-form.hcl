@@ -1,0 +1,6 @@
+job "short-form" {
+  constraint {
+    attribute = "${meta.rack}"
+    is_set    = true
+  }
+}

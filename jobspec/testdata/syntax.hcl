@@ -1,0 +1,3 @@
+job "syntax" {
+  group: "g"
+}

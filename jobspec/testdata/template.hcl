@@ -1,0 +1,5 @@
+job "template" {
+  meta {
+    a = "${x:y}"
+  }
+}
