@@ -1,0 +1,9 @@
+//go:build !unix
+
+package agent
+
+import "errors"
+
+const nonBlocking = 0
+
+var errNotDir = errors.New("not a directory")
