@@ -32,7 +32,7 @@ func (c Capacity) Lacking(want Capacity) string {
 
 // Schedulable is what the scheduler may hand out on the node: what it has less what is reserved.
 func (n *Node) Schedulable() Capacity {
-	has, kept := n.NodeResources, n.ReservedResources
+	has, kept := &n.NodeResources, &n.ReservedResources
 	return Capacity{
 		CPU:      has.Cpu.CpuShares - kept.Cpu.CpuShares,
 		MemoryMB: has.Memory.MemoryMB - kept.Memory.MemoryMB,

@@ -188,8 +188,8 @@ func checkAllocs(t *rapid.T, w *world, plan *Plan) {
 		}
 		if f := newFilter(a.Job, a.Group()); f.distinctJob && a.Job == w.job && placedNow(w, a) {
 			for _, b := range w.allocs {
-				if b != a && !b.Terminal() && b.NodeID == a.NodeID {
-					t.Fatalf("%s is with %s on %s", a.Name(), b.Name(), a.NodeName)
+				if b != a && !b.Terminal() && b.NodeID == a.NodeID && b.Job == a.Job {
+					t.Fatalf("%s is with %s on %s after\n%s%s", a.Name(), b.Name(), a.NodeName, w.describe(plan), w.show())
 				}
 			}
 		}

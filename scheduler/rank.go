@@ -154,11 +154,9 @@ func (r *ranker) changed(node int, delta int32) {
 		r.jobPeers[node] += delta
 	}
 	r.rate(node)
-	if r.spread != nil {
-		r.spread.add(node, int(delta))
-	}
+	alone := r.spread == nil || r.spread.add(node, int(delta))
 	if r.order != nil {
-		r.order.push(r, node)
+		r.order.changed(r, node, alone)
 	}
 }
 
@@ -191,114 +189,10 @@ func (r *ranker) boost(node int) float64 {
 	return r.spread.boost[r.spread.bucket[node]]
 }
 
-// order keeps the nodes of each bucket of the spread, apart by the number of their scorers, in a heap by score.
-// Within one heap the order of the final scores does not depend on the boost. Entries are never changed: a node
-// that is rated anew gets another, and the old one is dropped when it comes to the top.
-type order struct {
-	heaps [][]rated
-	stamp []uint32 // by node: that of its newest entry
-}
-
-type rated struct {
-	score float64
-	node  int32
-	stamp uint32
-}
-
-func (a rated) before(b rated) bool {
-	return a.score > b.score || a.score == b.score && a.node < b.node
-}
-
-func newOrder(r *ranker) *order {
-	buckets := 1
-	if r.spread != nil {
-		buckets = len(r.spread.boost)
+// bucket is the node's bucket of the spread, 0 without one.
+func (r *ranker) bucket(node int) int32 {
+	if r.spread == nil {
+		return 0
 	}
-	o := &order{heaps: make([][]rated, 2*buckets), stamp: make([]uint32, len(r.parts))}
-	for node, parts := range r.parts {
-		if parts > 0 {
-			h := o.heap(r, node)
-			*h = append(*h, rated{r.score[node], int32(node), 0})
-		}
-	}
-	for _, h := range o.heaps {
-		for i := len(h)/2 - 1; i >= 0; i-- {
-			sink(h, i)
-		}
-	}
-	return o
-}
-
-func (o *order) heap(r *ranker, node int) *[]rated {
-	bucket := int32(0)
-	if r.spread != nil {
-		bucket = r.spread.bucket[node]
-	}
-	return &o.heaps[2*int(bucket)+int(r.parts[node])-1]
-}
-
-// push makes the node's newest rating count.
-func (o *order) push(r *ranker, node int) {
-	o.stamp[node]++
-	if r.parts[node] == 0 {
-		return
-	}
-	h := o.heap(r, node)
-	*h = append(*h, rated{r.score[node], int32(node), o.stamp[node]})
-	for i := len(*h) - 1; i > 0 && (*h)[i].before((*h)[(i-1)/2]); i = (i - 1) / 2 {
-		(*h)[i], (*h)[(i-1)/2] = (*h)[(i-1)/2], (*h)[i]
-	}
-}
-
-func (o *order) best(r *ranker) int {
-	best, at := math.Inf(-1), int32(-1)
-	for i := range o.heaps {
-		top, ok := o.top(i)
-		if !ok {
-			continue
-		}
-		boost := 0.0
-		if r.spread != nil {
-			boost = r.spread.boost[i/2]
-		}
-		score := final(top.score, uint8(i%2+1), boost)
-		if score > best || score == best && top.node < at {
-			best, at = score, top.node
-		}
-	}
-	return int(at)
-}
-
-// top is the best entry of a heap after those that no longer count are dropped.
-func (o *order) top(i int) (rated, bool) {
-	h := o.heaps[i]
-	for len(h) > 0 && h[0].stamp != o.stamp[h[0].node] {
-		last := len(h) - 1
-		h[0] = h[last]
-		h = h[:last]
-		sink(h, 0)
-	}
-	o.heaps[i] = h
-	if len(h) == 0 {
-		return rated{}, false
-	}
-	return h[0], true
-}
-
-// sink restores the heap below position i.
-func sink(h []rated, i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(h) {
-			return
-		}
-		if child+1 < len(h) && h[child+1].before(h[child]) {
-			child++
-		}
-		if !h[child].before(h[i]) {
-			return
-		}
-		h[i], h[child] = h[child], h[i]
-		i = child
-	}
+	return r.spread.bucket[node]
 }

@@ -80,7 +80,7 @@ func (p *planner) wanted(w *work, placed int) int {
 	}
 	total := placed
 	for i := range w.slots {
-		if a := w.slots[i].alloc; a != nil && !p.gone[a.ID] && (w.slots[i].open || p.current(a)) {
+		if a := w.slots[i].alloc; a != nil && !p.gone[a.ID] && (w.slots[i].open || p.current(a) || p.live(a) && p.updatable(a)) {
 			total++
 		}
 	}

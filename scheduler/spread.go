@@ -24,6 +24,8 @@ type axis struct {
 	counts  []int     // by value: live instances
 	offered []bool    // by value: some feasible node has it
 	desired []float64 // by value: how many are wanted; nil to spread evenly
+	least   int       // the smallest count of an offered value
+	atLeast int       // how many offered values have it
 }
 
 func newSpreads(r *ranker, wanted []cluster.Spread) *spreads {
@@ -97,42 +99,62 @@ func shares(w cluster.Spread, values []string, count float64) []float64 {
 	return desired
 }
 
-// add counts instances that came to the node or left it.
-func (s *spreads) add(node, delta int) {
+// add counts instances that came to the node or left it. It reports whether the boost of no other bucket changed.
+func (s *spreads) add(node, delta int) (alone bool) {
 	if delta == 0 {
-		return
+		return true
 	}
-	for i, value := range s.members[s.bucket[node]] {
+	bucket := s.bucket[node]
+	for i, value := range s.members[bucket] {
 		if value != noValue {
 			s.axes[i].counts[value] += delta
 		}
 	}
+	if a := &s.axes[0]; len(s.axes) == 1 && (a.desired != nil || a.stays(s.members[bucket][0], delta)) {
+		s.boost[bucket] = a.boost(s.members[bucket][0])
+		return true
+	}
 	s.compute()
+	return false
 }
 
 // compute brings every bucket's boost up to date.
 func (s *spreads) compute() {
-	for b := range s.boost {
-		s.boost[b] = 0
-	}
+	clear(s.boost)
 	for i := range s.axes {
 		a := &s.axes[i]
-		lowest := a.lowest()
+		a.survey()
 		for b, values := range s.members {
-			s.boost[b] += a.boost(values[i], lowest)
+			s.boost[b] += a.boost(values[i])
 		}
 	}
 }
 
-// lowest is the smallest number of instances that a value has which feasible nodes offer.
-func (a *axis) lowest() int {
-	lowest := math.MaxInt
+// survey finds the smallest number of instances that a value has which feasible nodes offer, and how many values have it.
+func (a *axis) survey() {
+	a.least, a.atLeast = math.MaxInt, 0
 	for value, count := range a.counts {
-		if a.offered[value] {
-			lowest = min(lowest, count)
+		switch {
+		case !a.offered[value]:
+		case count < a.least:
+			a.least, a.atLeast = count, 1
+		case count == a.least:
+			a.atLeast++
 		}
 	}
-	return lowest
+}
+
+// stays reports whether the smallest number is the same after the value's count changed by delta.
+func (a *axis) stays(value int32, delta int) bool {
+	if value == noValue || !a.offered[value] {
+		return true
+	}
+	count := a.counts[value]
+	if delta == 1 && count == a.least+1 && a.atLeast > 1 {
+		a.atLeast--
+		return true
+	}
+	return delta == 1 && count > a.least+1
 }
 
 // outweighs is what one instance too many at a value costs: more than packing and crowding together can say.
@@ -140,12 +162,12 @@ const outweighs = 3
 
 // boost says how welcome one more instance is at the value. With targets it falls from 1 to 0 as the share fills and is
 // negative beyond. Without, it is 0 for the values with the fewest instances and negative for the others.
-func (a *axis) boost(value int32, lowest int) float64 {
+func (a *axis) boost(value int32) float64 {
 	switch {
 	case value == noValue:
 		return -1
 	case a.desired == nil:
-		return -outweighs * float64(a.counts[value]-lowest) * a.weight
+		return -outweighs * float64(a.counts[value]-a.least) * a.weight
 	}
 	desired, next := a.desired[value], float64(a.counts[value]+1)
 	if next <= desired {
