@@ -117,7 +117,7 @@ func benchPlan(b *testing.B, s *Store, index uint64, j int, now int64) *CommitPl
 			Ports: []cluster.AllocatedPort{{Label: "http", HostIP: "", Value: int32(20000 + at/benchNodes), To: 0}},
 		})
 	}
-	return &CommitPlan{At: now, Seed: [16]byte{byte(j), byte(j >> 8), 9}, Plan: plan}
+	return &CommitPlan{At: now, Seed: [16]byte{8: byte(j), 9: byte(j >> 8)}, Plan: plan}
 }
 
 func benchUpdate(a *cluster.Allocation, now int64) cluster.AllocUpdate {

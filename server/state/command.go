@@ -84,8 +84,8 @@ type UpsertEvals struct {
 // its blocked ones are not stored, so that the leader plans again: see PlanResult.
 type CommitPlan struct {
 	At   int64
-	Seed [16]byte // random, drawn for this command: allocation IDs derive from it and the place in Places
-	Plan cluster.Plan
+	Seed [16]byte     // random, drawn for this command: allocation IDs derive from it and the place in Places
+	Plan cluster.Plan // one without Eval.ID belongs to no evaluation
 }
 
 // ReportAllocs is news from nodes. It also stores the evaluations that the leader made of it.

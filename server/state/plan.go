@@ -30,7 +30,7 @@ func (c *CommitPlan) apply(w *writer) (Result, error) {
 			w.putEval(&p.Evals[i])
 		}
 	}
-	if len(dropped) == 0 {
+	if len(dropped) == 0 && !p.Eval.ID.IsZero() {
 		w.putEval(&p.Eval)
 	}
 	return Result{Plan: PlanResult{Placed: len(p.Places) - len(dropped), Dropped: dropped}}, nil
@@ -38,12 +38,16 @@ func (c *CommitPlan) apply(w *writer) (Result, error) {
 
 // stale says why nothing of a plan can be carried out, "" if it can.
 func (w *writer) stale(p *cluster.Plan, job *jobEntry) string {
-	eval, ok := w.evals.get(p.Eval.ID)
+	if !p.Eval.ID.IsZero() {
+		eval, ok := w.evals.get(p.Eval.ID)
+		if !ok {
+			return fmt.Sprintf("evaluation %s is not there", p.Eval.ID)
+		}
+		if eval.Done() {
+			return fmt.Sprintf("evaluation %s is %s", p.Eval.ID, eval.Status)
+		}
+	}
 	switch {
-	case !ok:
-		return fmt.Sprintf("evaluation %s is not there", p.Eval.ID)
-	case eval.Done():
-		return fmt.Sprintf("evaluation %s is %s", p.Eval.ID, eval.Status)
 	case job == nil || job.job == nil:
 		if p.CreateIndex != 0 || len(p.Places) > 0 || len(p.Updates) > 0 {
 			return fmt.Sprintf("job %q was purged", p.JobID)
@@ -74,7 +78,7 @@ func (w *writer) unplaceable(p *cluster.Plan, v *version) (dropped []int, unrepl
 // specFor is the version of the job that a placement runs.
 func (w *writer) specFor(place *cluster.Placement, v *version) *cluster.Job {
 	if place.KeepVersion {
-		if previous := w.alloc(place.Previous); previous != nil {
+		if previous := w.alloc(place.Previous); previous != nil && previous.Job.Key() == v.spec.Key() {
 			return previous.Job
 		}
 	}
@@ -119,7 +123,7 @@ func (w *writer) place(c *CommitPlan, v *version, dropped []int) {
 func (w *writer) updateInPlace(p *cluster.Plan, v *version) {
 	for _, u := range p.Updates {
 		old := w.alloc(u.ID)
-		if old == nil || old.Terminal() || v.spec.Group(old.TaskGroup) == nil || !sameJob(old.Job, v.spec) {
+		if old == nil || old.Terminal() || v.spec.Group(old.TaskGroup) == nil || old.Job.Key() != v.spec.Key() {
 			continue
 		}
 		next := *old
@@ -134,8 +138,6 @@ func (w *writer) updateInPlace(p *cluster.Plan, v *version) {
 		w.replaceByServers(old, &next)
 	}
 }
-
-func sameJob(a, b *cluster.Job) bool { return a.Key() == b.Key() }
 
 func sameServices(a, b *cluster.TaskGroup) bool {
 	return slices.EqualFunc(a.AllServices(), b.AllServices(), func(x, y *cluster.Service) bool { return x.Name == y.Name })

@@ -83,7 +83,7 @@ func TestAJobIsPlacedRunsAndStops(t *testing.T) {
 	}
 	eval := *testEval(100, job)
 	eval.Status = cluster.EvalComplete
-	r = s.do(&CommitPlan{At: s.now, Seed: [16]byte{7}, Plan: cluster.Plan{
+	r = s.do(&CommitPlan{At: s.now, Seed: [16]byte{9: 7}, Plan: cluster.Plan{
 		Namespace: "default", JobID: "web", CreateIndex: stored.CreateIndex, SnapshotIndex: sn.Index(), Eval: eval,
 		Places: []cluster.Placement{{NodeID: id(1), TaskGroup: "web", Ports: []cluster.AllocatedPort{{Label: "http", Value: 20000}}}},
 	}})[0]

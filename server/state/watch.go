@@ -227,8 +227,10 @@ func (w *watch) notify(t *touched) {
 		}
 	}
 	if w.perKind[keyTable] > 0 {
-		for table := range tables {
-			w.rouseLocked(TableKey(table))
+		for table, changed := range t.tables {
+			if changed {
+				w.rouseLocked(TableKey(Table(table)))
+			}
 		}
 	}
 }
@@ -251,12 +253,13 @@ func (w *watch) rouseAll() {
 	}
 }
 
-// touched collects what a batch changed. Tables are not listed: nobody waits for one that rarely changes.
+// touched collects what a batch changed.
 type touched struct {
+	tables [tables]bool
 	keys   []Key
 	allocs []cluster.ID
 }
 
 func (t *touched) add(key Key) { t.keys = append(t.keys, key) }
 
-func (t *touched) reset() { t.keys, t.allocs = t.keys[:0], t.allocs[:0] }
+func (t *touched) reset() { *t = touched{keys: t.keys[:0], allocs: t.allocs[:0]} }

@@ -175,9 +175,16 @@ func withoutSlots(list []uint32, gone map[uint32]bool) []uint32 {
 	return rest
 }
 
-func (w *writer) change(t Table) { w.tables[t].changed = w.index }
+// change notes that something in a table changed, remove that something went.
+func (w *writer) change(t Table) {
+	w.tables[t].changed = w.index
+	w.touched.tables[t] = true
+}
 
-func (w *writer) remove(t Table) { w.tables[t] = tableIndex{w.index, w.index} }
+func (w *writer) remove(t Table) {
+	w.tables[t].removed = w.index
+	w.change(t)
+}
 
 // publish is the state as it stands, for readers.
 func (w *writer) publish() *Snapshot {
