@@ -1,0 +1,234 @@
+package nomadapi
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// connect is the official client of the cluster that CLUSTER_ADDR names.
+func connect(t *testing.T) *api.Client {
+	t.Helper()
+	address := os.Getenv("CLUSTER_ADDR")
+	if address == "" {
+		t.Skip("CLUSTER_ADDR is not set: start `cluster agent -dev` and set it to http://127.0.0.1:4646")
+	}
+	client, err := api.NewClient(&api.Config{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// counter is a job whose one task writes numbered lines for ever.
+func counter(id string) *api.Job {
+	script := `i=0; while :; do i=$((i+1)); echo "line $i"; sleep 0.1; done`
+	task := api.NewTask("main", "raw_exec").SetConfig("command", "/bin/sh").SetConfig("args", []string{"-c", script})
+	job := api.NewServiceJob(id, id, "global", 50)
+	job.AddDatacenter("*")
+	return job.AddTaskGroup(api.NewTaskGroup("app", 1).AddTask(task))
+}
+
+// patience is how long anything here may take.
+const patience = time.Minute
+
+func TestAJobsLife(t *testing.T) {
+	client := connect(t)
+	id := fmt.Sprintf("nomadapi/%d", os.Getpid()) // a slash in the ID is an old trap
+	job := counter(id)
+	jobs := client.Jobs()
+
+	validation, _, err := jobs.Validate(job, nil)
+	if err != nil || len(validation.ValidationErrors) > 0 {
+		t.Fatalf("validate: %+v, %v", validation, err)
+	}
+	registered, _, err := jobs.Register(job, nil)
+	if err != nil || registered.EvalID == "" || registered.JobModifyIndex == 0 {
+		t.Fatalf("register: %+v, %v", registered, err)
+	}
+	t.Cleanup(func() { jobs.Deregister(id, true, nil) })
+	if _, _, err := jobs.EnforceRegister(job, 0, nil); err == nil || !strings.Contains(err.Error(), "Enforcing job modify index") {
+		t.Errorf("register once more as new: %v", err)
+	}
+
+	alloc := waitRunning(t, client, id)
+	readJob(t, client, id, registered)
+	readAround(t, client, alloc)
+	followLogs(t, client, alloc)
+
+	eval, _, err := jobs.Deregister(id, false, nil)
+	if err != nil || eval == "" {
+		t.Fatalf("deregister: %q, %v", eval, err)
+	}
+	waitStopped(t, client, alloc.ID)
+	if _, _, err := jobs.Deregister(id, true, nil); err != nil {
+		t.Fatalf("purge: %v", err)
+	}
+	if _, _, err := jobs.Info(id, nil); err == nil || !strings.Contains(err.Error(), "404") || !strings.Contains(err.Error(), "job not found") {
+		t.Errorf("read a purged job: %v", err)
+	}
+}
+
+// waitRunning follows the job's allocations by blocking reads until one runs.
+func waitRunning(t *testing.T, client *api.Client, id string) *api.Allocation {
+	t.Helper()
+	query := &api.QueryOptions{WaitTime: 10 * time.Second}
+	for begin := time.Now(); time.Since(begin) < patience; {
+		stubs, meta, err := client.Jobs().Allocations(id, false, query)
+		if err != nil {
+			t.Fatalf("list allocations: %v", err)
+		}
+		if meta.LastIndex == 0 {
+			t.Fatal("list allocations: no index")
+		}
+		for _, stub := range stubs {
+			if stub.ClientStatus != api.AllocClientStatusRunning {
+				continue
+			}
+			alloc, _, err := client.Allocations().Info(stub.ID, nil)
+			if err != nil {
+				t.Fatalf("read allocation: %v", err)
+			}
+			return alloc
+		}
+		query.WaitIndex = meta.LastIndex
+	}
+	t.Fatal("no allocation runs")
+	return nil
+}
+
+func waitStopped(t *testing.T, client *api.Client, id string) {
+	t.Helper()
+	query := &api.QueryOptions{WaitTime: 10 * time.Second}
+	for begin := time.Now(); time.Since(begin) < patience; {
+		alloc, meta, err := client.Allocations().Info(id, query)
+		if err != nil {
+			t.Fatalf("read allocation: %v", err)
+		}
+		if alloc.ClientTerminalStatus() {
+			return
+		}
+		query.WaitIndex = meta.LastIndex
+	}
+	t.Fatal("the allocation does not stop")
+}
+
+// readJob reads what hangs on the job.
+func readJob(t *testing.T, client *api.Client, id string, registered *api.JobRegisterResponse) {
+	t.Helper()
+	jobs := client.Jobs()
+	list, _, err := jobs.PrefixList(id)
+	if err != nil || len(list) != 1 || list[0].ID != id || list[0].JobSummary == nil {
+		t.Errorf("list jobs: %+v, %v", list, err)
+	}
+	job, _, err := jobs.Info(id, nil)
+	if err != nil || *job.ID != id || *job.Status != "running" || *job.TaskGroups[0].Count != 1 {
+		t.Errorf("read job: %+v, %v", job, err)
+	}
+	if filtered, _, err := jobs.List(&api.QueryOptions{Filter: fmt.Sprintf("ID == %q", id)}); err != nil || len(filtered) != 1 {
+		t.Errorf("list jobs with a filter: %+v, %v", filtered, err)
+	}
+	summary, _, err := jobs.Summary(id, nil)
+	if err != nil || summary.Summary["app"].Running != 1 {
+		t.Errorf("read summary: %+v, %v", summary, err)
+	}
+	versions, _, _, err := jobs.Versions(id, false, nil)
+	if err != nil || len(versions) != 1 {
+		t.Errorf("list versions: %+v, %v", versions, err)
+	}
+	evals, _, err := jobs.Evaluations(id, nil)
+	if err != nil || !slices.ContainsFunc(evals, func(e *api.Evaluation) bool { return e.ID == registered.EvalID }) {
+		t.Errorf("list evaluations: %+v, %v", evals, err)
+	}
+	eval, _, err := client.Evaluations().Info(registered.EvalID, nil)
+	if err != nil || eval.JobID != id || eval.TriggeredBy != "job-register" {
+		t.Errorf("read evaluation: %+v, %v", eval, err)
+	}
+	deployment, _, err := jobs.LatestDeployment(id, nil)
+	if err != nil || deployment == nil || deployment.JobID != id {
+		t.Errorf("read newest deployment: %+v, %v", deployment, err)
+	}
+}
+
+// readAround reads what is there besides jobs.
+func readAround(t *testing.T, client *api.Client, alloc *api.Allocation) {
+	t.Helper()
+	if *alloc.Job.ID != alloc.JobID || alloc.TaskStates["main"] == nil || alloc.TaskStates["main"].StartedAt.IsZero() {
+		t.Errorf("allocation is %+v", alloc)
+	}
+	nodes, _, err := client.Nodes().List(nil)
+	if err != nil || !slices.ContainsFunc(nodes, func(n *api.NodeListStub) bool { return n.ID == alloc.NodeID && n.Status == "ready" }) {
+		t.Errorf("list nodes: %+v, %v", nodes, err)
+	}
+	node, _, err := client.Nodes().Info(alloc.NodeID, nil)
+	if err != nil || node.HTTPAddr == "" || node.NodeResources == nil || !node.Drivers["raw_exec"].Healthy {
+		t.Errorf("read node: %+v, %v", node, err)
+	}
+	if allocs, _, err := client.Nodes().Allocations(alloc.NodeID, nil); err != nil || len(allocs) == 0 {
+		t.Errorf("list node's allocations: %+v, %v", allocs, err)
+	}
+	if _, _, err := client.Allocations().PrefixList(alloc.ID[:8]); err != nil {
+		t.Errorf("list allocations by prefix: %v", err)
+	}
+	if leader, err := client.Status().Leader(); err != nil || leader == "" {
+		t.Errorf("leader: %q, %v", leader, err)
+	}
+	if regions, err := client.Regions().List(); err != nil || !slices.Equal(regions, []string{"global"}) {
+		t.Errorf("regions: %v, %v", regions, err)
+	}
+	self, err := client.Agent().Self()
+	if err != nil || self.Config["Version"] == nil || self.Stats["client"]["node_id"] == "" {
+		t.Errorf("agent: %+v, %v", self, err)
+	}
+	if region, err := client.Agent().Region(); err != nil || region != "global" {
+		t.Errorf("agent's region: %q, %v", region, err)
+	}
+	if members, err := client.Agent().Members(); err != nil || len(members.Members) == 0 {
+		t.Errorf("members: %+v, %v", members, err)
+	}
+	if health, err := client.Agent().Health(); err != nil || !health.Server.Ok {
+		t.Errorf("health: %+v, %v", health, err)
+	}
+	if namespaces, _, err := client.Namespaces().List(nil); err != nil || !slices.ContainsFunc(namespaces, func(n *api.Namespace) bool { return n.Name == "default" }) {
+		t.Errorf("namespaces: %+v, %v", namespaces, err)
+	}
+	if metrics, _, err := client.Operator().MetricsSummary(nil); err != nil || len(metrics.Gauges) == 0 {
+		t.Errorf("metrics: %+v, %v", metrics, err)
+	}
+	if services, _, err := client.Services().List(nil); err != nil {
+		t.Errorf("services: %+v, %v", services, err)
+	}
+}
+
+// followLogs reads the task's output from its beginning until some lines have come in order.
+func followLogs(t *testing.T, client *api.Client, alloc *api.Allocation) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	frames, errs := client.AllocFS().Logs(alloc, true, "main", "stdout", "start", 0, ctx.Done(), nil)
+	var text strings.Builder
+	for !strings.Contains(text.String(), "line 5\n") {
+		select {
+		case frame, ok := <-frames:
+			if !ok {
+				t.Fatalf("follow logs: ended after %q", text.String())
+			}
+			text.Write(frame.Data)
+		case err := <-errs:
+			t.Fatalf("follow logs: %v after %q", err, text.String())
+		case <-ctx.Done():
+			t.Fatalf("follow logs: only %q came", text.String())
+		}
+	}
+	if !strings.HasPrefix(text.String(), "line 1\nline 2\nline 3\n") {
+		t.Errorf("logs begin with %.60q", cmp.Or(text.String(), "nothing"))
+	}
+}
