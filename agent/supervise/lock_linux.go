@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,8 +69,8 @@ func lock(path string) (f *os.File, holder string, err error) {
 		b, _ := io.ReadAll(io.LimitReader(f, 32))
 		return nil, strings.TrimSpace(string(b)), errLocked
 	}
-	f.Truncate(0)
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	// Always as long: who reads it meanwhile sees a whole number, the old one or ours.
+	if _, err := f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0); err != nil {
 		f.Close()
 		return nil, "", err // a full disk, most likely
 	}
