@@ -57,7 +57,7 @@ func (p *planner) reconcile() {
 // advance decides what becomes of one group after its survey.
 func (p *planner) advance(w *work) {
 	g := w.group
-	if w.strategy != nil && (p.rollout.deployment == nil || p.rollout.begun) && p.needsRollout(w) {
+	if w.strategy != nil && p.rollout.mayBegin() && p.needsRollout(w) {
 		p.join(g, w.strategy)
 	}
 	w.phase = p.rollout.phase(g.Name)
@@ -210,8 +210,11 @@ func (p *planner) done(a *cluster.Allocation) bool {
 }
 
 // needsRollout reports whether the newest version brings something that is to happen step by step:
-// its first placement, or the replacement of what runs.
+// its first placement, the replacement of what runs, or the rest of a rollout that it overtakes.
 func (p *planner) needsRollout(w *work) bool {
+	if p.rollout.overtakes(w.group.Name) && len(w.slots) > 0 {
+		return true
+	}
 	for i := range w.slots {
 		s := &w.slots[i]
 		if missing := s.alloc == nil || !p.live(s.alloc) && !p.done(s.alloc); missing {
@@ -254,7 +257,7 @@ func (p *planner) decide(w *work, s *slot) {
 			p.retry(w, s, false)
 		}
 	case w.phase == frozen:
-		p.retry(w, s, w.prior != nil && a.Job.Version == w.prior.Version)
+		p.retry(w, s, a.Job.CreateIndex == p.in.Job.CreateIndex)
 	default:
 		w.asks = append(w.asks, ask{index: s.index, node: s.node, job: p.in.Job, previous: a, reason: p.replacedBy()})
 	}
@@ -271,14 +274,10 @@ func (p *planner) fill(w *work, s *slot) {
 		return
 	}
 	next := ask{index: s.index, node: s.node, job: p.in.Job, previous: s.before}
-	if s.before != nil {
+	if s.before != nil && p.current(s.before) {
 		next.reschedules = s.before.Details().Reschedules
 	}
-	old := s.before != nil && w.prior != nil && s.before.Job.Version == w.prior.Version &&
-		s.before.Job.CreateIndex == w.prior.CreateIndex && p.destructive(s.before)
-	if s.before != nil && !p.current(s.before) {
-		next.reschedules = nil
-	}
+	old := s.before != nil && p.interrupted(w, s.before)
 	switch {
 	case w.phase == free:
 		w.asks = append(w.asks, next)
@@ -291,6 +290,15 @@ func (p *planner) fill(w *work, s *slot) {
 	case s.before != nil && p.current(s.before) && s.before.Health == cluster.HealthHealthy:
 		w.asks = append(w.asks, next)
 	}
+}
+
+// interrupted reports whether an instance of an older version, which cannot be updated in place, is gone before its turn
+// came. One that was stopped longer ago, by a version that wanted fewer, is not.
+func (p *planner) interrupted(w *work, a *cluster.Allocation) bool {
+	if p.current(a) || a.Job.CreateIndex != p.in.Job.CreateIndex || !p.destructive(a) {
+		return false
+	}
+	return p.gone[a.ID] || a.ClientStatus == cluster.ClientLost || w.prior != nil && a.Job.Version == w.prior.Version
 }
 
 // kept is the ask for an instance of the version of the previous one.
@@ -355,13 +363,16 @@ func (p *planner) room(w *work, placed []Placement) int {
 	room := w.strategy.MaxParallel
 	for i := range w.slots {
 		a := w.slots[i].alloc
-		if a == nil || p.gone[a.ID] || !p.current(a) || a.DeploymentID != p.rollout.deployment.ID {
-			continue
-		}
-		switch a.Health {
-		case cluster.HealthUnhealthy:
+		switch {
+		case a == nil || p.gone[a.ID] || a.Health == cluster.HealthHealthy:
+		case !p.current(a):
+			if p.live(a) && p.updatable(a) {
+				room-- // it has just joined the rollout and was not healthy before
+			}
+		case a.DeploymentID != p.rollout.deployment.ID:
+		case a.Health == cluster.HealthUnhealthy:
 			return 0
-		case cluster.HealthUnknown:
+		default:
 			room--
 		}
 	}

@@ -19,8 +19,16 @@ const (
 // rollout is the deployment of the version that is planned.
 type rollout struct {
 	deployment *cluster.Deployment // a copy, nil while there is none
+	overtaken  *cluster.Deployment // that of an older version, which this plan cancels; nil if none
 	begun      bool                // by this plan
 	changed    bool
+}
+
+// mayBegin reports whether this plan may begin a deployment of the version: there is none, or one that has ended well. That
+// of a system job may have ended while some nodes took nothing new.
+func (r *rollout) mayBegin() bool {
+	d := r.deployment
+	return d == nil || r.begun || d.Status == cluster.DeploymentSuccessful || d.Status == cluster.DeploymentCancelled
 }
 
 // phase says what a group's rollout allows.
@@ -47,6 +55,15 @@ func (r *rollout) phase(group string) phase {
 		return frozen
 	}
 	return free
+}
+
+// overtakes reports whether the group was part of a rollout that this plan cancels for the newest version.
+func (r *rollout) overtakes(group string) bool {
+	if r.overtaken == nil {
+		return false
+	}
+	_, part := r.overtaken.TaskGroups[group]
+	return part
 }
 
 // id is the deployment that new allocations of the group belong to, zero if none.
@@ -104,9 +121,11 @@ func (p *planner) cancelOutdated() {
 	if reason := outdated(d, p.in.Job); reason != "" {
 		cancelled := ended(d, cluster.DeploymentCancelled, reason)
 		p.plan.Deployments = append(p.plan.Deployments, *cancelled)
-		p.rollout.deployment = nil
-		if ofVersion(d, p.in.Job) {
+		switch {
+		case ofVersion(d, p.in.Job):
 			p.rollout.deployment = cancelled
+		case p.in.Job != nil && d.JobCreateIndex == p.in.Job.CreateIndex:
+			p.rollout.overtaken = d
 		}
 	}
 }
@@ -114,7 +133,7 @@ func (p *planner) cancelOutdated() {
 // join makes the group part of the version's deployment, which is begun if there is none yet.
 func (p *planner) join(g *cluster.TaskGroup, s *cluster.UpdateStrategy) {
 	j := p.in.Job
-	if p.rollout.deployment == nil {
+	if !p.rollout.begun {
 		p.rollout.deployment = &cluster.Deployment{
 			ID:                 p.newID(),
 			Namespace:          j.Namespace,

@@ -15,16 +15,13 @@ type Progress struct {
 }
 
 // Watch looks at the deployment of the input after anything about it, its job or its allocations changed, or at Progress.Wake.
-// It ends a deployment that has succeeded, failed or lost its purpose, extends the deadline of one that progresses, and
-// asks for an evaluation when the next step may be taken. The input needs no Eval. Without an active deployment
-// there is no progress. Looking twice does no harm: an evaluation is not asked for while one is pending.
+// It ends a deployment that has succeeded or failed, extends the deadline of one that progresses, and asks for an
+// evaluation when the next step may be taken. The input needs no Eval. Without an active deployment there is no progress, nor
+// for one whose job was stopped or changed: the evaluation of that change cancels it. Looking twice does no harm: an evaluation is not asked for while one is pending.
 func Watch(in Input) Progress {
 	d := in.Deployment
-	if d == nil || !d.Active() {
+	if d == nil || !d.Active() || outdated(d, in.Job) != "" {
 		return Progress{}
-	}
-	if reason := outdated(d, in.Job); reason != "" {
-		return Progress{Deployment: ended(d, cluster.DeploymentCancelled, reason)}
 	}
 	next := cloneDeployment(d)
 	var result Progress
