@@ -118,6 +118,9 @@ func agentRole() int {
 	case <-term:
 		return 0
 	case <-c.Done():
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c.Linger(ctx)
 		return 9
 	}
 }
@@ -170,6 +173,9 @@ func (p *proxy) serve(conn net.Conn) {
 		}
 		go func() {
 			r, err := p.c.call(context.Background(), q)
+			if q.Verb == verbStart && err == nil {
+				p.c.held.hold(p.c.hello.Dir, q.Spec.ID)
+			}
 			r.ID, r.Error = q.ID, toWire(err)
 			if q.Verb == verbHello {
 				r.Hello = &p.c.hello
@@ -187,6 +193,8 @@ func linesRole() int {
 	last := make(chan os.Signal, 1)
 	signal.Notify(last, syscall.SIGTERM)
 	w := bufio.NewWriterSize(os.Stdout, 4096)
+	tick := time.NewTicker(time.Millisecond) // without a number: 256 lines a millisecond are enough
+	defer tick.Stop()
 	for i := 0; n == 0 || i < n; i++ {
 		select {
 		case <-last:
@@ -196,8 +204,9 @@ func linesRole() int {
 		default:
 		}
 		fmt.Fprintf(w, "line %012d\n", i)
-		if n == 0 && i%64 == 0 {
+		if n == 0 && i%256 == 0 {
 			w.Flush()
+			<-tick.C
 		}
 	}
 	w.Flush()

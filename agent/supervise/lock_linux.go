@@ -38,7 +38,10 @@ func connect(conn net.Conn) (*Client, error) {
 		var holder string
 		c.lock, holder, err = lock(path)
 		if err == nil {
-			return c, nil
+			err = sign(c.lock)
+		}
+		if err == nil {
+			return c, c.holdAll(ctx)
 		}
 		if !errors.Is(err, errLocked) {
 			conn.Close()
@@ -53,8 +56,19 @@ func connect(conn net.Conn) (*Client, error) {
 	}
 }
 
-// lock takes the lock file and writes our PID into it, or returns errLocked and whose it is. The
-// lock lasts as long as the file is open here.
+// holdAll keeps the pipes of the tasks that run already.
+func (c *Client) holdAll(ctx context.Context) error {
+	all, err := c.List(ctx)
+	for _, s := range all {
+		if s.Exit == nil {
+			c.held.hold(c.hello.Dir, s.ID)
+		}
+	}
+	return err
+}
+
+// lock takes the lock file, or returns errLocked and the PID in it. The lock lasts as long as the
+// file is open here.
 func lock(path string) (f *os.File, holder string, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -69,10 +83,12 @@ func lock(path string) (f *os.File, holder string, err error) {
 		b, _ := io.ReadAll(io.LimitReader(f, 32))
 		return nil, strings.TrimSpace(string(b)), errLocked
 	}
-	// Always as long: who reads it meanwhile sees a whole number, the old one or ours.
-	if _, err := f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0); err != nil {
-		f.Close()
-		return nil, "", err // a full disk, most likely
-	}
 	return f, "", nil
+}
+
+// sign writes our PID into our lock file. It is always as long: who reads it meanwhile sees a whole
+// number, the old one or ours.
+func sign(f *os.File) error {
+	_, err := f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
+	return err // a full disk, most likely
 }

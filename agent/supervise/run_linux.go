@@ -121,6 +121,10 @@ func open(c Config) (s *supervisor, err error) {
 	if err := s.recover(b.tasks()); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	// Only now, as an agent of a supervisor that was killed waits for this with its hands on the pipes.
+	if err := sign(s.lock); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	if err := s.adoptAgent(b); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -219,6 +219,23 @@ func TestSupervisorCrash(t *testing.T) {
 	})
 }
 
+// What a task wrote is kept even when nobody read it and the task ended with no supervisor there.
+func TestOutputOfATaskThatEndedUnwatched(t *testing.T) {
+	h := newHouse(t).begin()
+	st := h.start(h.sh("task", h.gate("go", "echo last words")))
+	h.crash()
+	h.open("go")
+	h.eventually("its end", func() bool {
+		s, err := readStat(st.PID)
+		return err != nil || !s.alive()
+	})
+	h.begin()
+	h.wait("task")
+	if got := h.out("task"); got != "last words\n" {
+		t.Errorf("output %q", got)
+	}
+}
+
 func TestReboot(t *testing.T) {
 	h := newHouse(t).begin()
 	st := h.start(h.sh("old", "echo hello; sleep 1000"))

@@ -225,7 +225,7 @@ func (s *supervisor) openOutput(t *task, cred *syscall.Credential) ([]uintptr, e
 }
 
 func (s *supervisor) pipePath(id string, i int) string {
-	return filepath.Join(s.pipes, fileName(id)+[]string{".out", ".err"}[i])
+	return filepath.Join(s.pipes, fileName(id)+pipeSuffixes[i])
 }
 
 // withMarker adds our variable to a task's environment, in place of one that came from outside.
@@ -252,11 +252,17 @@ func (s *supervisor) abandon(t *task) {
 }
 
 func (s *supervisor) closeOutput(t *task) {
-	for i, st := range t.streams {
+	s.unlinkPipes(t)
+	for _, st := range t.streams {
 		if st != nil {
 			s.mover.drop(st)
-			os.Remove(s.pipePath(t.rec.Spec.ID, i))
 		}
+	}
+}
+
+func (s *supervisor) unlinkPipes(t *task) {
+	for i := range t.streams {
+		os.Remove(s.pipePath(t.rec.Spec.ID, i))
 	}
 }
 
@@ -301,6 +307,7 @@ func (s *supervisor) finish(t *task) {
 	if s.ctx.Err() != nil {
 		return
 	}
+	s.unlinkPipes(t) // an agent that learns of the start only after the end must not open them
 	s.final(t, e)
 	for _, ch := range drained {
 		select {
