@@ -162,7 +162,7 @@ func testNoOutput(w *world) {
 }
 
 func testRotation(w *world) {
-	const n, size = 300000, 1 << 20 // 13 bytes a line
+	const n, size = 200000, 1 << 20 // 13 bytes a line
 	task := w.task("lines", fmt.Sprint(n))
 	task.LogConfig = cluster.LogConfig{MaxFiles: 2, MaxFileSizeMB: 1}
 	if exit := w.start(task).exit(); !exit.Successful() {

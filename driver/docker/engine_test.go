@@ -1,0 +1,270 @@
+//go:build linux
+
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/a43e60e4/cluster/driver"
+	"github.com/a43e60e4/cluster/driver/drivertest"
+)
+
+// probeImage is the image that test tasks run; every dockerd of the tests has it.
+const probeImage = "cluster.test/probe:1"
+
+// dockerd is an engine of the test's own, with its own directory and bridge.
+type dockerd struct {
+	dir    string
+	args   []string
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// shared is the engine that most tests use; the last of them ends it.
+var shared struct {
+	sync.Mutex
+	engine *dockerd
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.engine != nil {
+		shared.engine.end()
+	}
+	os.Exit(code)
+}
+
+// skip ends a test that the machine cannot run.
+func skip(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CLUSTER_FORBID_SKIP") == "1" {
+		t.Fatal("this must not be skipped: " + why)
+	}
+	t.Skip(why)
+}
+
+// sharedEngine is the endpoint of a running engine with the probe's image.
+func sharedEngine(t *testing.T) string {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.engine == nil && shared.err == nil {
+		shared.engine = newDockerd(t, false)
+	}
+	return shared.engine.endpoint()
+}
+
+// newDockerd starts an engine. With liveRestore containers live on while it is away.
+func newDockerd(t *testing.T, liveRestore bool) *dockerd {
+	t.Helper()
+	if os.Getuid() != 0 {
+		skip(t, "a Docker engine needs root")
+	}
+	if _, err := exec.LookPath("dockerd"); err != nil {
+		skip(t, "dockerd is not installed")
+	}
+	dir, err := os.MkdirTemp("", "dockerd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dockerd{dir: dir}
+	d.args = []string{
+		"--data-root", d.path("data"), "--exec-root", d.path("exec"), "--pidfile", d.path("pid"), "--host", d.endpoint(),
+		"--iptables=false", "--ip6tables=false", "--bridge", d.bridge(t),
+	}
+	if liveRestore {
+		d.args = append(d.args, "--live-restore")
+	}
+	d.start(t)
+	d.load(t)
+	return d
+}
+
+func (d *dockerd) path(name string) string { return filepath.Join(d.dir, name) }
+func (d *dockerd) endpoint() string        { return "unix://" + d.path("sock") }
+
+// bridge makes a network bridge with an address that nobody else here has; "none" where that cannot be done.
+func (d *dockerd) bridge(t *testing.T) string {
+	name := "ct" + d.dir[max(0, len(d.dir)-8):]
+	if out, err := exec.Command("ip", "link", "add", name, "type", "bridge").CombinedOutput(); err != nil {
+		t.Logf("no bridge: %s", out)
+		return "none"
+	}
+	for i := 16; i < 32; i++ {
+		address := fmt.Sprintf("172.%d.213.1/24", i)
+		if _, err := net.DialTimeout("udp", strings.TrimSuffix(address, "/24")+":9", time.Second); err != nil {
+			continue
+		}
+		if exec.Command("ip", "addr", "add", address, "dev", name).Run() == nil && exec.Command("ip", "link", "set", name, "up").Run() == nil {
+			return name
+		}
+	}
+	return "none"
+}
+
+// start runs dockerd and waits until it answers.
+func (d *dockerd) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(d.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	d.cmd = exec.Command("dockerd", d.args...)
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	d.exited = exited
+	go func(cmd *exec.Cmd) {
+		cmd.Wait()
+		close(exited)
+	}(d.cmd)
+	api := d.api(t)
+	drivertest.Await(t, "dockerd answers", func() bool {
+		select {
+		case <-exited:
+			content, _ := os.ReadFile(d.path("log"))
+			t.Fatalf("dockerd ended:\n%s", content[max(0, len(content)-4000):])
+		default:
+		}
+		_, err := api.Ping(t.Context(), client.PingOptions{})
+		return err == nil
+	})
+}
+
+// stop ends dockerd with the signal and waits for its end.
+func (d *dockerd) stop(signal syscall.Signal) {
+	syscall.Kill(d.cmd.Process.Pid, signal)
+	<-d.exited
+}
+
+// end ends dockerd, the containerd it started and all containers, and removes its files.
+func (d *dockerd) end() {
+	d.stop(syscall.SIGTERM)
+	pids, _ := filepath.Glob(d.path("exec/containerd/containerd.pid"))
+	for _, path := range pids {
+		content, _ := os.ReadFile(path)
+		var pid int
+		if fmt.Sscan(string(content), &pid); pid > 1 {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	exec.Command("sh", "-c", `awk -v d="$1" 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount -l`, "sh", d.dir).Run()
+	exec.Command("ip", "link", "del", "ct"+d.dir[max(0, len(d.dir)-8):]).Run()
+	os.RemoveAll(d.dir)
+}
+
+func (d *dockerd) api(t testing.TB) *client.Client {
+	t.Helper()
+	api, err := client.New(client.WithHost(d.endpoint()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { api.Close() })
+	return api
+}
+
+// load makes the probe's image.
+func (d *dockerd) load(t *testing.T) {
+	t.Helper()
+	importImage(t, d.api(t), probeImage)
+}
+
+func importImage(t testing.TB, api *client.Client, name string, changes ...string) {
+	t.Helper()
+	content, err := os.ReadFile(drivertest.Probe(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var image bytes.Buffer
+	w := tar.NewWriter(&image)
+	w.WriteHeader(&tar.Header{Name: "probe", Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg})
+	w.Write(content)
+	w.WriteHeader(&tar.Header{Name: "tmp", Mode: 0o1777, Typeflag: tar.TypeDir})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	result, err := api.ImageImport(t.Context(), client.ImageImportSource{Source: &image, SourceName: "-"}, name, client.ImageImportOptions{Changes: changes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	if _, err := io.Copy(io.Discard, result); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open makes a driver for an engine.
+func open(t *testing.T, c Config) *Driver {
+	t.Helper()
+	d, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.engine.api.Close() })
+	return d
+}
+
+// options are the defaults for an endpoint.
+func options(endpoint string) Options {
+	o := DefaultOptions()
+	o.Endpoint = endpoint
+	return o
+}
+
+// command makes the task run the probe.
+func command(task *driver.Task, args ...string) {
+	list := make([]any, len(args))
+	for i := range args {
+		list[i] = args[i]
+	}
+	task.Config = map[string]any{"image": probeImage, "command": "/probe", "args": list}
+}
+
+// probeTask is a task that runs the probe, destroyed when the test ends.
+func probeTask(t *testing.T, d *Driver, args ...string) driver.Task {
+	t.Helper()
+	task := drivertest.Task(t, "web")
+	command(&task, args...)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := d.Destroy(ctx, task.ID); err != nil {
+			t.Errorf("destroy at the end: %v", err)
+		}
+	})
+	return task
+}
+
+func TestConformance(t *testing.T) {
+	endpoint := sharedEngine(t)
+	dirs := map[string]string{}
+	drivertest.Test(t, drivertest.Config{
+		Open: func(t *testing.T) driver.Driver {
+			if dirs[t.Name()] == "" {
+				dirs[t.Name()] = t.TempDir()
+			}
+			return open(t, Config{Options: options(endpoint), Dir: dirs[t.Name()]})
+		},
+		Command: command,
+	})
+}
