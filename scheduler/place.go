@@ -9,18 +9,22 @@ import (
 // place finds nodes for the asks of a group. What replaces a running instance gets its room; where no place is
 // found the old instance stays. Instances of one version are placed together.
 func (p *planner) place(w *work, asks []ask) {
-	name := w.group.Name
 	slices.SortStableFunc(asks, func(a, b ask) int { return keepOrder(a) - keepOrder(b) })
 	for rest := asks; len(rest) > 0; {
 		same := slices.IndexFunc(rest, func(a ask) bool { return a.job != rest[0].job })
 		if same < 0 {
 			same = len(rest)
 		}
-		r := newRanker(p, rest[0].job, rest[0].job.Group(name), same)
+		r := newRanker(p, rest[0].job, rest[0].job.Group(w.group.Name), same)
 		for i := range rest[:same] {
-			if !p.placeOne(r, &rest[i]) {
-				p.miss(w, &rest[i])
+			if p.placeOne(r, &rest[i]) {
+				w.placed++
+				continue
 			}
+			if len(w.unplaced) == 0 {
+				w.tried = p.freed
+			}
+			w.unplaced = append(w.unplaced, rest[i])
 		}
 		rest = rest[same:]
 	}
@@ -69,6 +73,9 @@ func (p *planner) placeOne(r *ranker, a *ask) bool {
 	if !a.keep {
 		placement.DeploymentID = p.rollout.id(r.group.Name)
 	}
+	if home >= 0 {
+		p.freed++
+	}
 	if a.reason != "" {
 		p.plan.Stops = append(p.plan.Stops, Stop{ID: old.ID, Description: a.reason})
 		p.gone[old.ID] = true
@@ -90,56 +97,39 @@ func (p *planner) avoided(a *ask) []int {
 	return nodes
 }
 
-// missed is what of a group found no place.
-type missed struct {
-	job   *cluster.Job // the version that was to run
-	count int
-	nodes []int // for instances that only one node will do for; nil if any would
-}
-
-// miss notes that an instance found no place.
-func (p *planner) miss(w *work, a *ask) {
-	name := w.group.Name
-	p.queued[name]++
-	m := p.missed[name]
-	if m == nil {
-		m = &missed{job: a.job}
-		p.missed[name] = m
-	}
-	m.count++
-	if a.node >= 0 {
-		m.nodes = append(m.nodes, a.node)
-	}
-}
-
-// explain says for each group that misses places what each node lacks when all that is planned is carried out.
-func (p *planner) explain() map[string]cluster.AllocMetric {
-	if len(p.missed) == 0 {
-		return nil
-	}
-	metrics := make(map[string]cluster.AllocMetric, len(p.missed))
-	for name, missed := range p.missed {
-		r := newRanker(p, missed.job, missed.job.Group(name), 0)
+// explain writes for each group that found too few places what each node lacks when all that is planned is carried out.
+// Of instances that fail alike the first is explained, the others are counted.
+func (p *planner) explain(all []work) {
+	for i := range all {
+		unplaced := all[i].unplaced
+		if len(unplaced) == 0 {
+			continue
+		}
+		name, j := all[i].group.Name, unplaced[0].job
+		r := newRanker(p, j, j.Group(name), 0)
 		metric := cluster.AllocMetric{
-			NodePool:           missed.job.NodePool,
+			NodePool:           j.NodePool,
 			NodesAvailable:     map[string]int{},
 			ClassFiltered:      map[string]int{},
 			ConstraintFiltered: map[string]int{},
 			ClassExhausted:     map[string]int{},
 			DimensionExhausted: map[string]int{},
-			CoalescedFailures:  missed.count - 1,
+			CoalescedFailures:  len(unplaced) - 1,
 		}
-		for _, node := range missed.nodes {
-			r.explain(node, &metric)
-		}
-		for node := range p.nodes {
-			if missed.nodes == nil {
+		if unplaced[0].node < 0 {
+			for node := range p.nodes {
 				r.explain(node, &metric)
 			}
+		} else {
+			for _, a := range unplaced {
+				r.explain(a.node, &metric)
+			}
 		}
-		metrics[name] = metric
+		if p.plan.Eval.FailedTGAllocs == nil {
+			p.plan.Eval.FailedTGAllocs = map[string]cluster.AllocMetric{}
+		}
+		p.plan.Eval.FailedTGAllocs[name] = metric
 	}
-	return metrics
 }
 
 // explain counts why the placement does not fit on the node. Nodes that are not ready or not where the job looks are not counted.

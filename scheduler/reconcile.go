@@ -38,6 +38,10 @@ type work struct {
 
 	asks  []ask // to be placed at once
 	steps []ask // to be placed as the rollout allows, best first
+
+	placed   int
+	unplaced []ask
+	tried    int // planner.freed when the first of unplaced was tried last
 }
 
 // reconcile decides what becomes of the groups of a job that is to run. All that is stopped for good is stopped
@@ -52,6 +56,26 @@ func (p *planner) reconcile() {
 	for i := range all {
 		p.advance(&all[i])
 	}
+	p.tryAgain(all)
+	for i := range all {
+		w := &all[i]
+		p.queued[w.group.Name] = len(w.unplaced)
+		p.progress(w.group.Name, p.wanted(w), w.placed > 0)
+	}
+	p.explain(all)
+}
+
+// tryAgain places what found no room before some other instance gave up its own.
+func (p *planner) tryAgain(all []work) {
+	for placed := -1; placed != len(p.plan.Places); {
+		placed = len(p.plan.Places)
+		for i := range all {
+			if asks := all[i].unplaced; len(asks) > 0 && p.freed > all[i].tried {
+				all[i].unplaced = nil
+				p.place(&all[i], asks)
+			}
+		}
+	}
 }
 
 // advance decides what becomes of one group after its survey.
@@ -64,21 +88,18 @@ func (p *planner) advance(w *work) {
 	for i := range w.slots {
 		p.decide(w, &w.slots[i])
 	}
-	p.queued[g.Name] = 0
 	before := len(p.plan.Places)
 	p.place(w, w.asks)
 	p.place(w, p.nextSteps(w, p.plan.Places[before:]))
-	placed := len(p.plan.Places) - before
-	p.progress(g.Name, p.wanted(w, placed), placed > 0)
 }
 
 // wanted is how many healthy instances of the newest version end the group's rollout: for a system job one on each
 // node that has one or gets one, but for old ones that must stay for now.
-func (p *planner) wanted(w *work, placed int) int {
+func (p *planner) wanted(w *work) int {
 	if p.in.Job.Type != cluster.JobTypeSystem {
 		return w.group.Count
 	}
-	total := placed
+	total := w.placed
 	for i := range w.slots {
 		if a := w.slots[i].alloc; a != nil && !p.gone[a.ID] && (w.slots[i].open || p.current(a) || p.live(a) && p.updatable(a)) {
 			total++

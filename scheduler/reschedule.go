@@ -52,8 +52,8 @@ func nextDelay(policy *cluster.ReschedulePolicy, failed time.Time, events []clus
 	delay := 2 * last
 	if policy.DelayFunction == "fibonacci" {
 		delay = last
-		// After a reset the series begins anew: what came before the cap does not count.
-		if n > 1 && !(last == policy.Delay && time.Duration(events[n-2].Delay) >= policy.MaxDelay && policy.MaxDelay > 0) {
+		// A delay that fell began the series anew: what came before does not count.
+		if n > 1 && events[n-2].Delay <= events[n-1].Delay {
 			delay += time.Duration(events[n-2].Delay)
 		}
 	}

@@ -33,7 +33,7 @@ type planner struct {
 	nodes   []Node // in.Nodes with what the plan changes
 	ids     uint32 // how many IDs were taken from the seed
 	gone    map[cluster.ID]bool
-	missed  map[string]*missed
+	freed   int // how many running instances gave their room to their successors
 	queued  map[string]int
 	delayed []delayedReplacement
 	rollout rollout
@@ -51,12 +51,12 @@ func newPlanner(in Input) *planner {
 		in:      in,
 		nodes:   slices.Clone(in.Nodes),
 		gone:    map[cluster.ID]bool{},
-		missed:  map[string]*missed{},
 		queued:  map[string]int{},
 		filters: map[filterKey]*filter{},
 		change:  map[filterKey]bool{},
 	}
 	p.plan = Plan{Namespace: in.Eval.Namespace, JobID: in.Eval.JobID, SnapshotIndex: in.SnapshotIndex, Eval: *in.Eval}
+	p.plan.Eval.FailedTGAllocs = nil
 	if in.Job != nil {
 		p.plan.CreateIndex, p.plan.Version = in.Job.CreateIndex, in.Job.Version
 	}
@@ -178,7 +178,7 @@ func (p *planner) finish() {
 	p.finishRollout()
 	eval := &p.plan.Eval
 	eval.SnapshotIndex = p.in.SnapshotIndex
-	eval.FailedTGAllocs, eval.QueuedAllocations = p.explain(), p.queued
+	eval.QueuedAllocations = p.queued
 	failed := len(eval.FailedTGAllocs) > 0
 	waiting := p.in.Eval.Status == cluster.EvalBlocked && failed
 	eval.Status, eval.StatusDescription = cluster.EvalComplete, ""
