@@ -347,16 +347,20 @@ func (s *supervisor) final(t *task, e Exit) {
 	s.gate.RLock() // an exec must not pass on a descriptor that is being closed
 	defer s.gate.RUnlock()
 	s.mu.Lock()
-	t.rec.Exit, t.rec.Final = &e, true
-	pidfd := t.pidfd
-	t.pidfd = -1
+	r := t.rec
 	s.mu.Unlock()
+	r.Exit, r.Final = &e, true
 	s.syncs <- struct{}{} // a thread each: not hundreds at once
-	err := s.save(t)
+	err := s.journal.write(&r)
 	<-s.syncs
 	if err != nil {
 		s.log.Error("exit is reported but not on record", "task", t.rec.Spec.ID, "err", err)
 	}
+	s.mu.Lock()
+	t.rec = r // from now on it is seen
+	pidfd := t.pidfd
+	t.pidfd = -1
+	s.mu.Unlock()
 	if pidfd >= 0 {
 		unix.Close(pidfd)
 	}
