@@ -87,6 +87,8 @@ func (l commandLine) flag(commands []*cli.Command, args []string) (word string, 
 		return "", 0, unknownFlag(l.name(), known, name)
 	}
 	switch {
+	case hasValue && optionalNumber(f) && !isCount(value):
+		return "", 0, fmt.Errorf("read flag -%s of `%s`: %q is no number of lines", name, l.name(), clip(value))
 	case hasValue:
 		return "-" + name + "=" + value, 0, nil
 	case optionalNumber(f):
@@ -97,7 +99,7 @@ func (l commandLine) flag(commands []*cli.Command, args []string) (word string, 
 	case !takesValue(f):
 		return "-" + name, 0, nil
 	case len(args) == 1:
-		return "", 0, fmt.Errorf("read flag -%s of %s: it needs a value: -%s=VALUE", name, l.name(), name)
+		return "", 0, fmt.Errorf("read flag -%s of `%s`: it needs a value: -%s=VALUE", name, l.name(), name)
 	}
 	return "-" + name + "=" + args[1], 1, nil
 }

@@ -23,6 +23,7 @@ func (w Warning) String() string { return place{w.File, w.Line}.String() + ": " 
 //
 //	hcl:"name"      the key of a field: a scalar, list, map or struct
 //	later:"a b c"   on a blank field: keys that existing files have and this version does not act on; each is a warning
+//	later:"*"       any other key too
 //	moot:"a b c"    on a blank field: keys that ask for what is always so; nothing is said
 type configDecoder struct{ warnings []Warning }
 
@@ -97,7 +98,7 @@ func configField(t reflect.Type, key string) (int, string) {
 			return i, ""
 		}
 		for _, name := range []string{"later", "moot"} {
-			if slices.Contains(strings.Fields(tag.Get(name)), key) {
+			if keys := strings.Fields(tag.Get(name)); slices.Contains(keys, key) || slices.Contains(keys, "*") {
 				return -1, name
 			}
 		}

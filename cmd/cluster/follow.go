@@ -69,8 +69,9 @@ func watches(client *api.Client, f following) []reader {
 
 // watch wakes its owner whenever read has something newer, until ctx ends. An agent that is away is asked again.
 func watch(ctx context.Context, wake chan<- struct{}, read reader) {
-	index, pause := uint64(0), firstPause
+	index, pause := uint64(1), firstPause // with 1 the first read returns at once too, and says it is one that waits
 	for {
+		began := time.Now()
 		meta, err := read(ctx, api.Query{Index: index, Wait: watchLength})
 		if err == nil && meta.Index > index {
 			index, pause = meta.Index, firstPause
@@ -81,9 +82,9 @@ func watch(ctx context.Context, wake chan<- struct{}, read reader) {
 			continue
 		}
 		if err == nil && meta.Index < index {
-			index = 0 // another cluster's state, or one restored: begin anew
+			index = 1 // another cluster's state, or one restored: begin anew
 		}
-		if err == nil && meta.Index == index && index > 0 {
+		if err == nil && meta.Index == index && time.Since(began) > lastPause {
 			continue // nothing came in the time of one read
 		}
 		select {

@@ -108,7 +108,8 @@ func (p *program) jobValidate(name string) *cli.Command {
 				return err
 			}
 			if len(answer.ValidationErrors) > 0 || answer.Error != "" {
-				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.Join(append(answer.ValidationErrors, answer.Error), "\n"))
+				problems := strings.Join(append(answer.ValidationErrors, answer.Error), "\n")
+				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.TrimSpace(problems))
 			}
 			if answer.Warnings != "" {
 				c.out.line("%s\n%s", c.out.bold("Job Warnings:"), answer.Warnings)

@@ -171,7 +171,11 @@ func (l *logReader) run(ctx context.Context, follow bool) error {
 	start := api.LogOptions{Task: l.task, Type: l.stream, Follow: follow}
 	switch {
 	case l.tail >= 0:
-		if err := l.copyTail(ctx); err != nil || !follow {
+		err := l.copyTail(ctx)
+		for again := 0; again < 3 && err != nil && passing(err); again++ {
+			err = l.copyTail(ctx) // nothing of it was written
+		}
+		if err != nil || !follow {
 			return err
 		}
 		return l.follow(ctx)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,6 +68,9 @@ func (e *exitStatus) Unwrap() error { return e.cause }
 // Run does what args (without the program's name) say and returns the exit status.
 func (p *program) Run(ctx context.Context, args []string) int {
 	out := p.output(false)
+	if len(args) == 1 && slices.Contains([]string{"-v", "-version", "--version"}, args[0]) {
+		args = []string{"version"}
+	}
 	app := p.app(args)
 	line, err := arrange(app.Commands, args)
 	if err != nil {
@@ -149,6 +153,9 @@ func (p *program) command(v verb) *cli.Command {
 	return &cli.Command{
 		Name: v.name, Usage: v.short, ArgsUsage: v.args, Description: description, Flags: flags,
 		Hidden: v.hidden, HideHelp: true, HideHelpCommand: true,
+		OnUsageError: func(c *cli.Context, err error, _ bool) error {
+			return fmt.Errorf("read command line: %w: `%s -h` says what there is", err, commandName(c))
+		},
 		Action: func(c *cli.Context) error {
 			if err := v.checkArgs(c); err != nil {
 				return err
@@ -176,9 +183,9 @@ func (v verb) checkArgs(c *cli.Context) error {
 	}
 	want := strings.TrimSpace(commandName(c) + " " + v.args)
 	if n < v.min {
-		return fmt.Errorf("run %s: %d arguments are too few: want `%s`", commandName(c), n, want)
+		return fmt.Errorf("run `%s`: an argument is missing: want `%s`", commandName(c), want)
 	}
-	return fmt.Errorf("run %s: %q is one argument too many: want `%s`", commandName(c), c.Args().Get(v.max), want)
+	return fmt.Errorf("run `%s`: %q is one argument too many: want `%s`", commandName(c), clip(c.Args().Get(v.max)), want)
 }
 
 // commandName is what a user types to name the command that runs: "cluster job run".

@@ -235,6 +235,9 @@ func (s *scene) changes(before *scene) []string {
 			say("Evaluation %q finished with status %q", e.ID.Short(), e.Status)
 		}
 	}
+	if s.goal != placed {
+		return lines
+	}
 	return append(lines, deploymentChanges(oldDeployment, s.deployment)...)
 }
 
@@ -252,7 +255,7 @@ func (s *scene) allocChanges(known map[cluster.ID]api.AllocListStub, first bool)
 			say("Allocation %q modified: node %q, group %q", a.ID.Short(), a.NodeID.Short(), a.TaskGroup)
 		}
 		if was.ClientStatus != a.ClientStatus && seen || !seen && a.ClientStatus != cluster.ClientPending {
-			say("Allocation %q status changed: %q -> %q (%s)", a.ID.Short(), was.ClientStatus, a.ClientStatus, orNone(a.ClientDescription))
+			say("Allocation %q status changed: %q -> %q%s", a.ID.Short(), was.ClientStatus, a.ClientStatus, inBrackets(a.ClientDescription))
 		}
 		for _, task := range slices.Sorted(maps.Keys(a.TaskStates)) {
 			for _, e := range newEvents(was.TaskStates[task].Events, a.TaskStates[task].Events) {
@@ -261,6 +264,13 @@ func (s *scene) allocChanges(known map[cluster.ID]api.AllocListStub, first bool)
 		}
 	}
 	return lines
+}
+
+func inBrackets(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
 }
 
 // newEvents are the events that came since, without those of every ordinary start.

@@ -1,0 +1,13 @@
+job "broken" {
+  type = "batch"
+  meta = { fate = "crash" }
+  group "main" {
+    count = 2
+    task "main" {
+      driver = "raw_exec"
+      config {
+        command = "/bin/true"
+      }
+    }
+  }
+}
