@@ -8,14 +8,9 @@ import (
 // completeJob fills in what is derived from other fields, and gives values that mean the same one form.
 func completeJob(j *Job) {
 	setDefault(&j.Name, j.ID)
-	setDefault(&j.Namespace, DefaultNamespace)
-	setDefault(&j.Region, GlobalRegion)
-	setDefault(&j.Type, JobTypeService)
-	setDefault(&j.NodePool, DefaultNodePool)
 	if j.Priority == 0 {
 		j.Priority = 50
 	}
-	completeConstraints(j.Constraints)
 	for i := range j.TaskGroups {
 		completeGroup(j, &j.TaskGroups[i])
 	}
@@ -28,7 +23,6 @@ func setDefault(field *string, text string) {
 }
 
 func completeGroup(j *Job, g *TaskGroup) {
-	completeConstraints(g.Constraints)
 	for i := range g.Networks {
 		sortPorts(&g.Networks[i])
 	}
@@ -37,16 +31,9 @@ func completeGroup(j *Job, g *TaskGroup) {
 	}
 	for t := range g.Tasks {
 		task := &g.Tasks[t]
-		completeConstraints(task.Constraints)
 		for i := range task.Services {
 			completeService(&task.Services[i], j.Name, g.Name, task.Name)
 		}
-	}
-}
-
-func completeConstraints(constraints []Constraint) {
-	for i := range constraints {
-		setDefault(&constraints[i].Operand, "=")
 	}
 }
 
@@ -70,13 +57,8 @@ func completeService(s *Service, job, group, task string) {
 	}
 	base := job + "-" + group + "-" + task
 	setDefault(&s.Name, base)
-	s.Name = strings.NewReplacer("${JOB}", job, "${TASKGROUP}", group, "${TASK}", task, "${BASE}", base).Replace(s.Name)
-	like := DefaultService()
-	setDefault(&s.Provider, like.Provider)
-	setDefault(&s.AddressMode, like.AddressMode)
-	setDefault(&s.OnUpdate, like.OnUpdate)
-	setDefault(&s.Cluster, like.Cluster)
-	for i := range s.Checks {
-		setDefault(&s.Checks[i].OnUpdate, s.OnUpdate)
+	if strings.Contains(base, "${") {
+		return // such names are not valid, and replacing what they bring along would never end
 	}
+	s.Name = strings.NewReplacer("${JOB}", job, "${TASKGROUP}", group, "${TASK}", task, "${BASE}", base).Replace(s.Name)
 }

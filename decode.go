@@ -23,7 +23,7 @@ const (
 // DecodeJob reads the JSON of a job and fills in everything that was left out, in the order type, job, group, task,
 // each over what it inherits. The result is complete: decoding it again gives the same job.
 //
-// Keys are matched without regard to case; null means absent everywhere; unknown keys are ignored; known settings
+// Keys are matched without regard to case; null means absent everywhere, and so does an empty text; unknown keys are ignored; known settings
 // that are not supported yet are problems unless they are empty. The error has CodeTooLarge for too long or too deep
 // a job, else CodeInvalid, wrapping Problems where the JSON itself is sound. A decoded job is not yet valid: see Validate.
 func DecodeJob(raw []byte) (*Job, error) {
@@ -94,10 +94,8 @@ type decoder struct{ problems Problems }
 
 func (d *decoder) job(tree map[string]any) *Job {
 	var kind struct{ Type string }
+	kind.Type = JobTypeService
 	d.noun(reflect.ValueOf(&kind).Elem(), pick(tree, "Type"), "")
-	if kind.Type == "" {
-		kind.Type = JobTypeService
-	}
 	d.problems = nil // a Type that is no text is reported below
 	job := DefaultJob(kind.Type)
 	d.noun(reflect.ValueOf(&job).Elem(), tree, "")
@@ -158,7 +156,7 @@ func (d *decoder) field(noun reflect.Value, f Field, value any, at Path) {
 	}
 	switch {
 	case f.Kind == FieldBody:
-		if object, ok := d.object(value, at.Field(name)); ok && len(object) > 0 {
+		if object, ok := d.object(value, at.Field(name)); ok && !isEmptyBody(object) {
 			dst.Set(reflect.ValueOf(plain(object)))
 		}
 	case isNounSlice(f.Type):
@@ -248,8 +246,11 @@ func (d *decoder) object(value any, at Path) (map[string]any, bool) {
 
 var durationType = reflect.TypeFor[time.Duration]()
 
-// value fills a field that is no noun. Empty lists and maps leave what was inherited.
+// value fills a field that is no noun. Empty texts, lists and maps leave what was inherited.
 func (d *decoder) value(dst reflect.Value, value any, at Path) {
+	if value == "" && dst.Kind() == reflect.String {
+		return
+	}
 	if dst.Type() == durationType {
 		if text, ok := value.(string); ok {
 			parsed, err := time.ParseDuration(text)
@@ -305,7 +306,9 @@ func (d *decoder) mapping(dst reflect.Value, value any, at Path) {
 		}
 		element := reflect.New(dst.Type().Elem()).Elem()
 		d.value(element, object[key], at.Field(fmt.Sprintf("%.*s", maxQuoted, key)))
-		result.SetMapIndex(reflect.ValueOf(key), element)
+		if element.Kind() != reflect.Slice || element.Len() > 0 {
+			result.SetMapIndex(reflect.ValueOf(key), element)
+		}
 	}
 	if result.Len() > 0 {
 		dst.Set(result)
@@ -376,6 +379,16 @@ func plain(value any) any {
 		return list
 	}
 	return value
+}
+
+// isEmptyBody reports whether a free-form body has no key with a value.
+func isEmptyBody(object map[string]any) bool {
+	for _, value := range object {
+		if value != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // isEmpty reports whether a JSON value (or a whole number in its place) says nothing.

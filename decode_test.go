@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // full is a job that says something in every block.
@@ -112,6 +114,98 @@ func TestDecodeJobTwiceIsDecodeJobOnce(t *testing.T) {
 			t.Errorf("%s:\nonce  %+v\ntwice %+v", kind, once, twice)
 		}
 	}
+}
+
+// drawNoun makes the JSON of a noun, each field absent, null, or something.
+func drawNoun(t *rapid.T, noun reflect.Type) map[string]any {
+	tree := map[string]any{}
+	for _, f := range Fields(noun) {
+		switch rapid.IntRange(0, 3).Draw(t, f.Name) {
+		case 0:
+		case 1:
+			tree[f.Name] = nil
+		default:
+			tree[f.Name] = drawValue(t, f.Type)
+		}
+	}
+	return tree
+}
+
+func drawValue(t *rapid.T, kind reflect.Type) any {
+	switch kind.Kind() {
+	case reflect.Pointer:
+		return drawValue(t, kind.Elem())
+	case reflect.Struct:
+		return drawNoun(t, kind)
+	case reflect.Slice:
+		list := []any{}
+		for range rapid.IntRange(0, 2).Draw(t, "length") {
+			list = append(list, drawValue(t, kind.Elem()))
+		}
+		return list
+	case reflect.Map:
+		return rapid.MapOfN(rapid.StringN(0, 3, -1), rapid.Custom(func(t *rapid.T) any { return drawValue(t, kind.Elem()) }), 0, 2).Draw(t, "map")
+	case reflect.String:
+		return rapid.SampledFrom([]string{"", "a", "batch", "system", "${BASE}", "${TASK}"}).Draw(t, "text")
+	case reflect.Bool:
+		return rapid.Bool().Draw(t, "truth")
+	case reflect.Interface:
+		return rapid.SampledFrom([]any{nil, 1.5, "x", true, []any{nil, 3.0}, map[string]any{"k": nil}}).Draw(t, "free")
+	case reflect.Uint64:
+		return rapid.Uint64().Draw(t, "index")
+	}
+	return rapid.Int64().Draw(t, "number")
+}
+
+// dropNulls removes keys whose value is null.
+func dropNulls(tree any) any {
+	switch v := tree.(type) {
+	case map[string]any:
+		for key, value := range v {
+			if value == nil {
+				delete(v, key)
+			} else {
+				dropNulls(value)
+			}
+		}
+	case []any:
+		for _, item := range v {
+			dropNulls(item)
+		}
+	}
+	return tree
+}
+
+func TestDecodeJobProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tree := drawNoun(t, reflect.TypeFor[Job]())
+		decode := func(value any) *Job {
+			raw, err := json.Marshal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			job, err := DecodeJob(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return job
+		}
+		once := decode(tree)
+		if absent := decode(dropNulls(tree)); !reflect.DeepEqual(once, absent) {
+			t.Fatalf("null is not absent:\n%+v\n%+v", once, absent)
+		}
+		if twice := decode(once); !reflect.DeepEqual(once, twice) {
+			t.Fatalf("not idempotent:\n%+v\n%+v", once, twice)
+		}
+		raw, err := json.Marshal(once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stored Job
+		if err := json.Unmarshal(raw, &stored); err != nil || !reflect.DeepEqual(*once, stored) {
+			t.Fatalf("stored otherwise (%v):\n%+v\n%+v", err, *once, stored)
+		}
+	})
 }
 
 // TestNullMeansAbsent replaces every value of a complete job by null, one at a time, and wants the job without it.

@@ -28,7 +28,6 @@ func (j *Job) Validate() Problems {
 	var v validator
 	v.name("", "job ID", j.ID)
 	v.check(!strings.ContainsAny(j.ID, " \x00"), Path("").Field("id"), "Job ID contains a space or a NUL: %s; write dashes instead", quote(j.ID))
-	v.check(!strings.Contains(j.ID, "${"), Path("").Field("id"), "Job ID contains \"${\": %s; write its final text", quote(j.ID))
 	v.name("", "job name", j.Name)
 	v.check(!strings.Contains(j.Name, "\x00"), Path("").Field("name"), "Job name contains a NUL")
 	v.jobKind(j)
@@ -48,6 +47,19 @@ func (j *Job) Validate() Problems {
 	return v.problems
 }
 
+// Warnings lists, for the one who submits a valid job, what is allowed and probably not meant.
+func (j *Job) Warnings() []string {
+	var all []string
+	for i := range j.TaskGroups {
+		g := &j.TaskGroups[i]
+		if j.Type == JobTypeService && g.Update != nil && g.Update.MaxParallel > g.Count && g.Count > 0 {
+			all = append(all, fmt.Sprintf("group %s: update max_parallel (%d) is greater than count (%d): a change that replaces allocations replaces all at once",
+				quote(g.Name), g.Update.MaxParallel, g.Count))
+		}
+	}
+	return all
+}
+
 // validator collects problems.
 type validator struct{ problems Problems }
 
@@ -61,6 +73,7 @@ func (v *validator) check(ok bool, at Path, format string, args ...any) {
 // name checks a name that must be there.
 func (v *validator) name(at Path, what, name string) {
 	v.check(name != "", at, "Missing %s; give it one", what)
+	v.check(!strings.Contains(name, "${"), at, "The %s %s refers to something; write its final text", what, quote(name))
 	v.short(at, what, name)
 }
 

@@ -9,132 +9,135 @@ import (
 	"time"
 )
 
+// validations are changes of a valid job, and what is then wrong with it.
+var validations = []struct {
+	name   string
+	change func(j *Job, g *TaskGroup, t *Task)
+	want   []string
+}{
+	{"nothing", func(j *Job, g *TaskGroup, t *Task) {}, nil},
+	{"no ID", func(j *Job, g *TaskGroup, t *Task) { j.ID = "" }, []string{`Missing job ID; give it one`}},
+	{"ID of two words", func(j *Job, g *TaskGroup, t *Task) { j.ID = "a b" }, []string{`id: Job ID contains a space or a NUL: "a b"; write dashes instead`}},
+	{"ID with reference", func(j *Job, g *TaskGroup, t *Task) { j.ID = "${x}" }, []string{`The job ID "${x}" refers to something; write its final text`}},
+	{"long name", func(j *Job, g *TaskGroup, t *Task) { j.Name = strings.Repeat("n", 1_000_000) },
+		[]string{`The job name "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"… is 1000000 bytes long, the limit is 128`}},
+	{"NUL in name", func(j *Job, g *TaskGroup, t *Task) { j.Name = "a\x00" }, []string{`name: Job name contains a NUL`}},
+	{"no type", func(j *Job, g *TaskGroup, t *Task) { j.Type = "x" }, []string{`type: Invalid job type: "x"; write "service", "batch" or "system"`}},
+	{"sysbatch", func(j *Job, g *TaskGroup, t *Task) { j.Type = "sysbatch"; g.Migrate = nil }, []string{`type: Job type "sysbatch" is not supported yet; write "batch" or "system"`}},
+	{"region", func(j *Job, g *TaskGroup, t *Task) { j.Region = "eu" }, []string{`region: Region "eu" does not exist: there is one region, "global"`}},
+	{"priority", func(j *Job, g *TaskGroup, t *Task) { j.Priority = 101 }, []string{`priority: Job priority must be between [1, 100], have 101`}},
+	{"datacenter", func(j *Job, g *TaskGroup, t *Task) { j.Datacenters = []string{""} }, []string{`datacenters: Datacenter must be non-empty string; write ["*"] for all`}},
+	{"long namespace", func(j *Job, g *TaskGroup, t *Task) { j.Namespace = strings.Repeat("n", 200) },
+		[]string{`namespace: The namespace "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"… is 200 bytes long, the limit is 128`}},
+	{"no groups", func(j *Job, g *TaskGroup, t *Task) { j.TaskGroups = nil }, []string{`Missing job task groups; write at least one "group" block`}},
+	{"no group name", func(j *Job, g *TaskGroup, t *Task) { g.Name = "" }, []string{`group "": Missing task group name; give it one`}},
+	{"group twice", func(j *Job, g *TaskGroup, t *Task) { j.TaskGroups = append(j.TaskGroups, *g) }, []string{`group "g": Job task group "g" redefined; give each group a name of its own`}},
+	{"negative count", func(j *Job, g *TaskGroup, t *Task) { g.Count = -1 }, []string{`group "g" > count: Task group count can't be negative, have -1`}},
+	{"large count", func(j *Job, g *TaskGroup, t *Task) { g.Count = math.MaxInt }, []string{`The counts of the job's groups add up to more than 50000, the limit for a job`}},
+	{"large counts", func(j *Job, g *TaskGroup, t *Task) {
+		second := *g
+		second.Name, g.Count, second.Count = "h", 30000, 20001
+		j.TaskGroups = append(j.TaskGroups, second)
+	}, []string{`The counts of the job's groups add up to more than 50000, the limit for a job`}},
+	{"count of a system job", func(j *Job, g *TaskGroup, t *Task) {
+		j.Type, g.Count, g.ReschedulePolicy, g.Migrate = "system", 2, nil, nil
+	},
+		[]string{`group "g" > count: Count cannot exceed 1 with system scheduler, have 2; it runs once on every node`}},
+	{"spread of a system job", func(j *Job, g *TaskGroup, t *Task) {
+		j.Type, g.ReschedulePolicy, g.Migrate, j.Spreads = "system", nil, nil, []Spread{{Attribute: "${node.class}", Weight: 5}}
+	}, []string{`spread[0]: System jobs may not have a spread block; remove it`}},
+	{"update of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Migrate = "batch", nil }, []string{`group "g" > update: Job type "batch" does not allow update block; remove it`}},
+	{"migrate of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Update = "batch", nil }, []string{`group "g" > migrate: Job type "batch" does not allow migrate block; remove it`}},
+	{"migrate", func(j *Job, g *TaskGroup, t *Task) {
+		g.Migrate = &MigrateStrategy{MaxParallel: -1, MinHealthyTime: 2, HealthyDeadline: 1}
+	}, []string{
+		`group "g" > migrate > max_parallel: MaxParallel must be >= 0 but found -1`,
+		`group "g" > migrate > health_check: HealthCheck must be "checks" or "task_states", have ""`,
+		`group "g" > migrate > min_healthy_time: MinHealthyTime must be between 0 and HealthyDeadline (1ns), have 2ns`}},
+	{"update times of the job", func(j *Job, g *TaskGroup, t *Task) { j.Update.HealthyDeadline = 0; *g.Update = j.Update }, []string{
+		`update > healthy_deadline: Healthy deadline must be greater than zero: 0s`,
+		`update > min_healthy_time: Minimum healthy time must be less than healthy deadline: 10s > 0s`}},
+	{"update times of the group", func(j *Job, g *TaskGroup, t *Task) {
+		g.Update.MinHealthyTime, g.Update.ProgressDeadline, g.Update.Stagger = -1, -1, 0
+	}, []string{
+		`group "g" > update > min_healthy_time: Minimum healthy time may not be less than zero: -1ns`,
+		`group "g" > update > progress_deadline: Progress deadline must be zero or greater: -1ns`,
+		`group "g" > update > healthy_deadline: Healthy deadline must be less than progress deadline: 5m0s > -1ns`,
+		`group "g" > update > stagger: Stagger must be greater than zero: 0s`}},
+	{"no progress deadline", func(j *Job, g *TaskGroup, t *Task) { g.Update.ProgressDeadline, t.KillTimeout = 0, time.Hour }, nil},
+	{"restarts do not fit", func(j *Job, g *TaskGroup, t *Task) {
+		g.RestartPolicy.Attempts, t.RestartPolicy.Attempts = math.MaxInt, math.MaxInt
+	}, []string{
+		`group "g" > restart: Tasks can't restart 9223372036854775807 times in an interval of 30m0s with a delay of 15s; make the interval longer or the delay shorter`}},
+	{"restart of a task", func(j *Job, g *TaskGroup, t *Task) { t.RestartPolicy = RestartPolicy{Mode: "delay", Delay: -1} }, []string{
+		`group "g" > task "t" > restart > attempts: Restart policy "delay" with 0 attempts is ambiguous; write mode = "fail" or attempts above 0`,
+		`group "g" > task "t" > restart > interval: Interval can not be less than 5s (got 0s)`,
+		`group "g" > task "t" > restart > delay: Delay can not be negative (got -1ns)`}},
+	{"reschedule never", func(j *Job, g *TaskGroup, t *Task) { g.ReschedulePolicy = &ReschedulePolicy{} }, nil},
+	{"reschedule does not fit", func(j *Job, g *TaskGroup, t *Task) {
+		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 4, Interval: time.Minute, Delay: 10 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
+	}, []string{`group "g" > reschedule: 4 attempts with a delay of 10s do not fit into an interval of 1m0s; make the interval longer`}},
+	{"reschedule fits by fibonacci", func(j *Job, g *TaskGroup, t *Task) {
+		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 3, Interval: time.Minute, Delay: 10 * time.Second, DelayFunction: "fibonacci", MaxDelay: time.Minute}
+	}, nil},
+	{"reschedule delays", func(j *Job, g *TaskGroup, t *Task) { g.ReschedulePolicy.MaxDelay = time.Second }, []string{
+		`group "g" > reschedule > max_delay: Max Delay cannot be less than 5s (got 1s)`,
+		`group "g" > reschedule > max_delay: Max Delay cannot be less than Delay 30s (got 1s)`}},
+	{"no tasks", func(j *Job, g *TaskGroup, t *Task) { g.Tasks = nil }, []string{`group "g": Missing tasks for task group "g"; write at least one "task" block in it`}},
+	{"task outside its folder", func(j *Job, g *TaskGroup, t *Task) { t.Name = ".." },
+		[]string{`group "g" > task "..": Task name cannot include slashes or be a dot: ".."; it becomes the name of a folder`}},
+	{"no driver", func(j *Job, g *TaskGroup, t *Task) { t.Driver = "" }, []string{`group "g" > task "t": Missing task driver; write one such as driver = "docker"`}},
+	{"kill timeout", func(j *Job, g *TaskGroup, t *Task) { t.KillTimeout = time.Hour },
+		[]string{`group "g" > task "t" > kill_timeout: KillTimeout (1h0m0s) is longer than the group's ProgressDeadline (10m0s)`}},
+	{"environment", func(j *Job, g *TaskGroup, t *Task) { t.Env = map[string]string{"": "x", "A": "\x00", "B=": "y"} }, []string{
+		`group "g" > task "t" > env: Environment variable name "" is empty or contains "="`,
+		`group "g" > task "t" > env: The value of environment variable "A" contains a NUL`,
+		`group "g" > task "t" > env: Environment variable name "B=" is empty or contains "="`}},
+	{"resources", func(j *Job, g *TaskGroup, t *Task) { t.Resources = Resources{CPU: 0, MemoryMB: 1 << 40} }, []string{
+		`group "g" > task "t" > resources > cpu: minimum CPU value is 1; got 0`,
+		`group "g" > task "t" > resources > memory: MemoryMB of 1099511627776 is more than any machine has; the unit is MB`}},
+	{"disk", func(j *Job, g *TaskGroup, t *Task) { g.EphemeralDisk.SizeMB = math.MaxInt },
+		[]string{`group "g" > ephemeral_disk > size: The disk size of 9223372036854775807 MB is not of this world; the unit is MB`}},
+	{"logs as large as the disk", func(j *Job, g *TaskGroup, t *Task) { t.LogConfig = LogConfig{MaxFiles: 30, MaxFileSizeMB: 10} }, []string{
+		`group "g" > task "t" > logs: log storage (30 files of 10 MB) must be less than requested disk capacity (300 MB); write a larger ephemeral_disk or fewer files`}},
+	{"logs that overflow", func(j *Job, g *TaskGroup, t *Task) { t.LogConfig = LogConfig{MaxFiles: math.MaxInt, MaxFileSizeMB: 2} }, []string{
+		`group "g" > task "t" > logs: log storage (9223372036854775807 files of 2 MB) must be less than requested disk capacity (300 MB); write a larger ephemeral_disk or fewer files`}},
+	{"logs that are off", func(j *Job, g *TaskGroup, t *Task) {
+		t.LogConfig = LogConfig{MaxFiles: 30, MaxFileSizeMB: 10, Disabled: true}
+	}, nil},
+	{"port out of range", func(j *Job, g *TaskGroup, t *Task) { g.Networks[0].DynamicPorts[0].To = -2 },
+		[]string{`group "g" > network[0] > port "http" > to: Port "http" cannot be mapped to a negative port (-2)`}},
+	{"service without its port", func(j *Job, g *TaskGroup, t *Task) {
+		g.Services[0].PortLabel, g.Services[0].Checks[0].PortLabel = "", ""
+	}, []string{
+		`group "g" > service[0] > check[0]: "http" check without a port; write port in the service or in the check`}},
+	{"numeric port", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].PortLabel = "70000" },
+		[]string{`group "g" > service[0] > port: Port 70000 is not between 1 and 65535`}},
+	{"two services of one name", func(j *Job, g *TaskGroup, t *Task) { g.Services = append(g.Services, g.Services[0]) },
+		[]string{`group "g" > service[1]: Service "web" with port "http" is defined twice in the group; give it another name`}},
+	{"service of another task", func(j *Job, g *TaskGroup, t *Task) {
+		t.Services = []Service{DefaultService()}
+		t.Services[0].Name, t.Services[0].TaskName = "x", "u"
+	}, []string{
+		`group "g" > task "t" > service[0] > task: Service "x" is task "t"'s and can not refer to task "u"`,
+		`group "g" > task "t" > service[0] > task: Service refers to task "u", which the group does not have`}},
+	{"service name", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].Name = "a_b" }, []string{
+		`group "g" > service[0] > name: Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: "a_b"`}},
+	{"service name of a node", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].Name = "a_${NOMAD_ALLOC_INDEX}" }, nil},
+	{"many services", func(j *Job, g *TaskGroup, t *Task) {
+		for i := range 64 {
+			s := DefaultService()
+			s.Name = fmt.Sprintf("s%d", i)
+			g.Services = append(g.Services, s)
+		}
+	}, []string{`group "g": The group has 65 services, the limit is 64`}},
+	{"long pattern", func(j *Job, g *TaskGroup, t *Task) {
+		j.Constraints = []Constraint{{"${attr.x}", strings.Repeat("a", 1001), "regexp"}}
+	}, []string{`constraint[0] > value: The value "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"… is 1001 bytes long, the limit is 1000`}},
+}
+
 func TestValidate(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		change func(j *Job, g *TaskGroup, t *Task)
-		want   []string
-	}{
-		{"nothing", func(j *Job, g *TaskGroup, t *Task) {}, nil},
-		{"no ID", func(j *Job, g *TaskGroup, t *Task) { j.ID = "" }, []string{`Missing job ID; give it one`}},
-		{"ID of two words", func(j *Job, g *TaskGroup, t *Task) { j.ID = "a b" }, []string{`id: Job ID contains a space or a NUL: "a b"; write dashes instead`}},
-		{"ID with reference", func(j *Job, g *TaskGroup, t *Task) { j.ID = "${x}" }, []string{`id: Job ID contains "${": "${x}"; write its final text`}},
-		{"long name", func(j *Job, g *TaskGroup, t *Task) { j.Name = strings.Repeat("n", 1_000_000) },
-			[]string{`The job name "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"… is 1000000 bytes long, the limit is 128`}},
-		{"NUL in name", func(j *Job, g *TaskGroup, t *Task) { j.Name = "a\x00" }, []string{`name: Job name contains a NUL`}},
-		{"no type", func(j *Job, g *TaskGroup, t *Task) { j.Type = "x" }, []string{`type: Invalid job type: "x"; write "service", "batch" or "system"`}},
-		{"sysbatch", func(j *Job, g *TaskGroup, t *Task) { j.Type = "sysbatch"; g.Migrate = nil }, []string{`type: Job type "sysbatch" is not supported yet; write "batch" or "system"`}},
-		{"region", func(j *Job, g *TaskGroup, t *Task) { j.Region = "eu" }, []string{`region: Region "eu" does not exist: there is one region, "global"`}},
-		{"priority", func(j *Job, g *TaskGroup, t *Task) { j.Priority = 101 }, []string{`priority: Job priority must be between [1, 100], have 101`}},
-		{"datacenter", func(j *Job, g *TaskGroup, t *Task) { j.Datacenters = []string{""} }, []string{`datacenters: Datacenter must be non-empty string; write ["*"] for all`}},
-		{"long namespace", func(j *Job, g *TaskGroup, t *Task) { j.Namespace = strings.Repeat("n", 200) },
-			[]string{`namespace: The namespace "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"… is 200 bytes long, the limit is 128`}},
-		{"no groups", func(j *Job, g *TaskGroup, t *Task) { j.TaskGroups = nil }, []string{`Missing job task groups; write at least one "group" block`}},
-		{"no group name", func(j *Job, g *TaskGroup, t *Task) { g.Name = "" }, []string{`group "": Missing task group name; give it one`}},
-		{"group twice", func(j *Job, g *TaskGroup, t *Task) { j.TaskGroups = append(j.TaskGroups, *g) }, []string{`group "g": Job task group "g" redefined; give each group a name of its own`}},
-		{"negative count", func(j *Job, g *TaskGroup, t *Task) { g.Count = -1 }, []string{`group "g" > count: Task group count can't be negative, have -1`}},
-		{"large count", func(j *Job, g *TaskGroup, t *Task) { g.Count = math.MaxInt }, []string{`The counts of the job's groups add up to more than 50000, the limit for a job`}},
-		{"large counts", func(j *Job, g *TaskGroup, t *Task) {
-			second := *g
-			second.Name, g.Count, second.Count = "h", 30000, 20001
-			j.TaskGroups = append(j.TaskGroups, second)
-		}, []string{`The counts of the job's groups add up to more than 50000, the limit for a job`}},
-		{"count of a system job", func(j *Job, g *TaskGroup, t *Task) {
-			j.Type, g.Count, g.ReschedulePolicy, g.Migrate = "system", 2, nil, nil
-		},
-			[]string{`group "g" > count: Count cannot exceed 1 with system scheduler, have 2; it runs once on every node`}},
-		{"spread of a system job", func(j *Job, g *TaskGroup, t *Task) {
-			j.Type, g.ReschedulePolicy, g.Migrate, j.Spreads = "system", nil, nil, []Spread{{Attribute: "${node.class}", Weight: 5}}
-		}, []string{`spread[0]: System jobs may not have a spread block; remove it`}},
-		{"update of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Migrate = "batch", nil }, []string{`group "g" > update: Job type "batch" does not allow update block; remove it`}},
-		{"migrate of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Update = "batch", nil }, []string{`group "g" > migrate: Job type "batch" does not allow migrate block; remove it`}},
-		{"migrate", func(j *Job, g *TaskGroup, t *Task) {
-			g.Migrate = &MigrateStrategy{MaxParallel: -1, MinHealthyTime: 2, HealthyDeadline: 1}
-		}, []string{
-			`group "g" > migrate > max_parallel: MaxParallel must be >= 0 but found -1`,
-			`group "g" > migrate > health_check: HealthCheck must be "checks" or "task_states", have ""`,
-			`group "g" > migrate > min_healthy_time: MinHealthyTime must be between 0 and HealthyDeadline (1ns), have 2ns`}},
-		{"update times of the job", func(j *Job, g *TaskGroup, t *Task) { j.Update.HealthyDeadline = 0; *g.Update = j.Update }, []string{
-			`update > healthy_deadline: Healthy deadline must be greater than zero: 0s`,
-			`update > min_healthy_time: Minimum healthy time must be less than healthy deadline: 10s > 0s`}},
-		{"update times of the group", func(j *Job, g *TaskGroup, t *Task) {
-			g.Update.MinHealthyTime, g.Update.ProgressDeadline, g.Update.Stagger = -1, -1, 0
-		}, []string{
-			`group "g" > update > min_healthy_time: Minimum healthy time may not be less than zero: -1ns`,
-			`group "g" > update > progress_deadline: Progress deadline must be zero or greater: -1ns`,
-			`group "g" > update > healthy_deadline: Healthy deadline must be less than progress deadline: 5m0s > -1ns`,
-			`group "g" > update > stagger: Stagger must be greater than zero: 0s`}},
-		{"no progress deadline", func(j *Job, g *TaskGroup, t *Task) { g.Update.ProgressDeadline, t.KillTimeout = 0, time.Hour }, nil},
-		{"restarts do not fit", func(j *Job, g *TaskGroup, t *Task) {
-			g.RestartPolicy.Attempts, t.RestartPolicy.Attempts = math.MaxInt, math.MaxInt
-		}, []string{
-			`group "g" > restart: Tasks can't restart 9223372036854775807 times in an interval of 30m0s with a delay of 15s; make the interval longer or the delay shorter`}},
-		{"restart of a task", func(j *Job, g *TaskGroup, t *Task) { t.RestartPolicy = RestartPolicy{Mode: "delay", Delay: -1} }, []string{
-			`group "g" > task "t" > restart > attempts: Restart policy "delay" with 0 attempts is ambiguous; write mode = "fail" or attempts above 0`,
-			`group "g" > task "t" > restart > interval: Interval can not be less than 5s (got 0s)`,
-			`group "g" > task "t" > restart > delay: Delay can not be negative (got -1ns)`}},
-		{"reschedule never", func(j *Job, g *TaskGroup, t *Task) { g.ReschedulePolicy = &ReschedulePolicy{} }, nil},
-		{"reschedule does not fit", func(j *Job, g *TaskGroup, t *Task) {
-			g.ReschedulePolicy = &ReschedulePolicy{Attempts: 4, Interval: time.Minute, Delay: 10 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
-		}, []string{`group "g" > reschedule: 4 attempts with a delay of 10s do not fit into an interval of 1m0s; make the interval longer`}},
-		{"reschedule fits by fibonacci", func(j *Job, g *TaskGroup, t *Task) {
-			g.ReschedulePolicy = &ReschedulePolicy{Attempts: 3, Interval: time.Minute, Delay: 10 * time.Second, DelayFunction: "fibonacci", MaxDelay: time.Minute}
-		}, nil},
-		{"reschedule delays", func(j *Job, g *TaskGroup, t *Task) { g.ReschedulePolicy.MaxDelay = time.Second }, []string{
-			`group "g" > reschedule > max_delay: Max Delay cannot be less than 5s (got 1s)`,
-			`group "g" > reschedule > max_delay: Max Delay cannot be less than Delay 30s (got 1s)`}},
-		{"no tasks", func(j *Job, g *TaskGroup, t *Task) { g.Tasks = nil }, []string{`group "g": Missing tasks for task group "g"; write at least one "task" block in it`}},
-		{"task outside its folder", func(j *Job, g *TaskGroup, t *Task) { t.Name = ".." },
-			[]string{`group "g" > task "..": Task name cannot include slashes or be a dot: ".."; it becomes the name of a folder`}},
-		{"no driver", func(j *Job, g *TaskGroup, t *Task) { t.Driver = "" }, []string{`group "g" > task "t": Missing task driver; write one such as driver = "docker"`}},
-		{"kill timeout", func(j *Job, g *TaskGroup, t *Task) { t.KillTimeout = time.Hour },
-			[]string{`group "g" > task "t" > kill_timeout: KillTimeout (1h0m0s) is longer than the group's ProgressDeadline (10m0s)`}},
-		{"environment", func(j *Job, g *TaskGroup, t *Task) { t.Env = map[string]string{"": "x", "A": "\x00", "B=": "y"} }, []string{
-			`group "g" > task "t" > env: Environment variable name "" is empty or contains "="`,
-			`group "g" > task "t" > env: The value of environment variable "A" contains a NUL`,
-			`group "g" > task "t" > env: Environment variable name "B=" is empty or contains "="`}},
-		{"resources", func(j *Job, g *TaskGroup, t *Task) { t.Resources = Resources{CPU: 0, MemoryMB: 1 << 40} }, []string{
-			`group "g" > task "t" > resources > cpu: minimum CPU value is 1; got 0`,
-			`group "g" > task "t" > resources > memory: MemoryMB of 1099511627776 is more than any machine has; the unit is MB`}},
-		{"disk", func(j *Job, g *TaskGroup, t *Task) { g.EphemeralDisk.SizeMB = math.MaxInt },
-			[]string{`group "g" > ephemeral_disk > size: The disk size of 9223372036854775807 MB is not of this world; the unit is MB`}},
-		{"logs as large as the disk", func(j *Job, g *TaskGroup, t *Task) { t.LogConfig = LogConfig{MaxFiles: 30, MaxFileSizeMB: 10} }, []string{
-			`group "g" > task "t" > logs: log storage (30 files of 10 MB) must be less than requested disk capacity (300 MB); write a larger ephemeral_disk or fewer files`}},
-		{"logs that overflow", func(j *Job, g *TaskGroup, t *Task) { t.LogConfig = LogConfig{MaxFiles: math.MaxInt, MaxFileSizeMB: 2} }, []string{
-			`group "g" > task "t" > logs: log storage (9223372036854775807 files of 2 MB) must be less than requested disk capacity (300 MB); write a larger ephemeral_disk or fewer files`}},
-		{"logs that are off", func(j *Job, g *TaskGroup, t *Task) {
-			t.LogConfig = LogConfig{MaxFiles: 30, MaxFileSizeMB: 10, Disabled: true}
-		}, nil},
-		{"port out of range", func(j *Job, g *TaskGroup, t *Task) { g.Networks[0].DynamicPorts[0].To = -2 },
-			[]string{`group "g" > network[0] > port "http" > to: Port "http" cannot be mapped to a negative port (-2)`}},
-		{"service without its port", func(j *Job, g *TaskGroup, t *Task) {
-			g.Services[0].PortLabel, g.Services[0].Checks[0].PortLabel = "", ""
-		}, []string{
-			`group "g" > service[0] > check[0]: "http" check without a port; write port in the service or in the check`}},
-		{"numeric port", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].PortLabel = "70000" },
-			[]string{`group "g" > service[0] > port: Port 70000 is not between 1 and 65535`}},
-		{"two services of one name", func(j *Job, g *TaskGroup, t *Task) { g.Services = append(g.Services, g.Services[0]) },
-			[]string{`group "g" > service[1]: Service "web" with port "http" is defined twice in the group; give it another name`}},
-		{"service of another task", func(j *Job, g *TaskGroup, t *Task) {
-			t.Services = []Service{DefaultService()}
-			t.Services[0].Name, t.Services[0].TaskName = "x", "u"
-		}, []string{
-			`group "g" > task "t" > service[0] > task: Service "x" is task "t"'s and can not refer to task "u"`,
-			`group "g" > task "t" > service[0] > task: Service refers to task "u", which the group does not have`}},
-		{"service name", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].Name = "a_b" }, []string{
-			`group "g" > service[0] > name: Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: "a_b"`}},
-		{"service name of a node", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].Name = "a_${NOMAD_ALLOC_INDEX}" }, nil},
-		{"many services", func(j *Job, g *TaskGroup, t *Task) {
-			for i := range 64 {
-				s := DefaultService()
-				s.Name = fmt.Sprintf("s%d", i)
-				g.Services = append(g.Services, s)
-			}
-		}, []string{`group "g": The group has 65 services, the limit is 64`}},
-		{"long pattern", func(j *Job, g *TaskGroup, t *Task) {
-			j.Constraints = []Constraint{{"${attr.x}", strings.Repeat("a", 1001), "regexp"}}
-		}, []string{`constraint[0] > value: The value "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"… is 1001 bytes long, the limit is 1000`}},
-	} {
+	for _, c := range validations {
 		t.Run(c.name, func(t *testing.T) {
 			j := decoded(t, `{"ID": "j", "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "raw_exec"}], "Networks": [{"DynamicPorts": [{"Label": "http"}]}],
 				"Services": [{"Name": "web", "PortLabel": "http", "Checks": [{"Type": "http", "Path": "/", "Interval": "10s", "Timeout": "1s"}]}]}]}`)
@@ -164,5 +167,13 @@ func TestValidateIsQuick(t *testing.T) {
 	problems := decoded(t, b.String()).Validate()
 	if len(problems) == 0 {
 		t.Error("no problems")
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	j := decoded(t, `{"ID": "j", "Update": {"MaxParallel": 3}, "TaskGroups": [{"Name": "a", "Count": 2}, {"Name": "b", "Count": 3}, {"Name": "c", "Count": 0}]}`)
+	want := []string{`group "a": update max_parallel (3) is greater than count (2): a change that replaces allocations replaces all at once`}
+	if have := j.Warnings(); !reflect.DeepEqual(have, want) {
+		t.Errorf("have %q", have)
 	}
 }

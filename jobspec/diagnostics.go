@@ -128,6 +128,3 @@ func clip(text string, most int) string {
 	}
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
-
-// hasHint reports whether a detail already names what was meant.
-func hasHint(detail string) bool { return strings.Contains(detail, "Did you mean") }

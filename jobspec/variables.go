@@ -21,6 +21,7 @@ type variable struct {
 	name        string
 	at          hcl.Range
 	kind        cty.Type // cty.DynamicPseudoType takes anything
+	literal     bool     // a value given as text is that text, not an expression
 	value       cty.Value
 	validations []*hcl.Block
 }
@@ -48,7 +49,9 @@ func (p *parser) variables(single, several hcl.Blocks) {
 		p.diags = append(p.diags, diags...)
 		for _, attr := range inOrder(attributes) {
 			if value, ok := p.eval(attr.Expr, p.functionScope()); ok {
-				declare(&variable{name: attr.Name, at: attr.NameRange, kind: value.Type(), value: value})
+				v := &variable{name: attr.Name, at: attr.NameRange, value: value}
+				v.infer(cty.DynamicPseudoType)
+				declare(v)
 			}
 		}
 	}
@@ -106,14 +109,26 @@ func (p *parser) declaration(b *hcl.Block) *variable {
 			return nil
 		}
 		v.value = converted
-		if v.kind == cty.DynamicPseudoType && !converted.IsNull() {
-			v.kind = converted.Type()
-		}
 	}
+	v.infer(v.kind)
 	if diags.HasErrors() {
 		return nil
 	}
 	return v
+}
+
+// infer completes the type from the declared one and the default. The type of a list or an object without declaration
+// stays open: that of its default would fix the number of its elements.
+func (v *variable) infer(declared cty.Type) {
+	v.kind = declared
+	known := declared
+	if declared == cty.DynamicPseudoType && v.value != cty.NilVal && !v.value.IsNull() {
+		known = v.value.Type()
+		if known.IsPrimitiveType() {
+			v.kind = known
+		}
+	}
+	v.literal = known == cty.String || known == cty.Number || known == cty.DynamicPseudoType
 }
 
 // assign gives the variables their values: environment, files, then the command line; later ones win.
@@ -170,7 +185,7 @@ func (p *parser) assignFile(declared map[string]*variable, f File) {
 func (p *parser) assignText(v *variable, text, source string) {
 	at := hcl.Range{Filename: "value of " + source, Start: hcl.InitialPos, End: hcl.InitialPos}
 	p.files[at.Filename] = []byte(text)
-	if v.kind == cty.String || v.kind == cty.Number || v.kind == cty.DynamicPseudoType {
+	if v.literal {
 		p.set(v, cty.StringVal(text), at)
 		return
 	}

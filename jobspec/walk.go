@@ -6,6 +6,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -121,7 +123,7 @@ func (p *parser) content(at place, noun reflect.Type) *hcl.BodyContent {
 	return content
 }
 
-// explain adds to hcl's diagnostics what they could not know: that a misspelt name may mean a block not in the schema.
+// explain adds to hcl's diagnostics what they could not know: the names that are not in the schema, and where a name belongs.
 func (p *parser) explain(diags hcl.Diagnostics, noun reflect.Type) hcl.Diagnostics {
 	var names []string
 	for _, setting := range cluster.Unsupported(noun) {
@@ -131,13 +133,48 @@ func (p *parser) explain(diags hcl.Diagnostics, noun reflect.Type) hcl.Diagnosti
 	}
 	for _, diag := range diags {
 		var name string
-		if n, _ := fmt.Sscanf(diag.Detail, "Blocks of type %q are not expected here.", &name); n == 1 {
-			if near := nearest(name, names); near != "" && !hasHint(diag.Detail) {
-				diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
-			}
+		isBlock, _ := fmt.Sscanf(diag.Detail, "Blocks of type %q are not expected here.", &name)
+		isAttribute, _ := fmt.Sscanf(diag.Detail, "An argument named %q is not expected here.", &name)
+		if isBlock+isAttribute == 0 || strings.Contains(diag.Detail, "Did you mean") {
+			continue
+		}
+		if homes := homes(name); len(homes) > 0 {
+			diag.Detail += fmt.Sprintf(" It belongs into %s.", strings.Join(homes, " or "))
+		} else if isBlock == 1 {
+			diag.Detail += hint(name, names)
 		}
 	}
 	return diags
+}
+
+// homes lists the blocks that know a name.
+func homes(name string) []string {
+	var found []string
+	seen := map[reflect.Type]bool{}
+	var visit func(noun reflect.Type, block string)
+	visit = func(noun reflect.Type, block string) {
+		seen[noun] = true
+		knows := slices.ContainsFunc(cluster.Unsupported(noun), func(s cluster.Setting) bool { return s.HCL == name })
+		for _, f := range cluster.Fields(noun) {
+			if f.HCL == "" || f.Kind == cluster.FieldLabel {
+				continue
+			}
+			knows = knows || f.HCL == name
+			inner := f.Type
+			for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
+				inner = inner.Elem()
+			}
+			if f.Kind == cluster.FieldBlock && !seen[inner] {
+				visit(inner, f.HCL)
+			}
+		}
+		if knows {
+			found = append(found, strconv.Quote(block))
+		}
+	}
+	visit(reflect.TypeFor[cluster.Job](), "job")
+	slices.Sort(found)
+	return found
 }
 
 // noun walks over the block of a noun and makes its JSON. Problems are collected; the tree is then not complete.
