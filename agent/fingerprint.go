@@ -142,7 +142,7 @@ func storage(c Config, set func(key, value string)) int {
 // networks is the interface that ports are published on, alone. An address given is taken even if no interface has it.
 func networks(address string, set func(key, value string)) []cluster.NodeNetwork {
 	if address == "" {
-		address = routeAddress()
+		address = RouteAddress()
 	}
 	set("unique.network.ip-address", address)
 	family := "ipv4"
@@ -153,8 +153,8 @@ func networks(address string, set func(key, value string)) []cluster.NodeNetwork
 		Addresses: []cluster.NodeAddress{{Family: family, Alias: "default", Address: address}}}}
 }
 
-// routeAddress is the address from which this machine would speak to others; nothing is sent to find it.
-func routeAddress() string {
+// RouteAddress is the address from which this machine would speak to others; nothing is sent to find it.
+func RouteAddress() string {
 	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // addresses for documentation
 		conn, err := net.Dial("udp", far)
 		if err != nil {

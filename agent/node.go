@@ -399,8 +399,13 @@ func (n *Node) distrust(ctx context.Context) {
 
 // assign takes what the servers want now.
 func (n *Node) assign(ctx context.Context, a Assignments) {
-	for _, alloc := range a.Changed {
-		n.take(ctx, alloc)
+	// What goes must be known to go before what replaces it is looked at.
+	for _, known := range []bool{true, false} {
+		for _, alloc := range a.Changed {
+			if (n.runner(alloc.ID) != nil) == known {
+				n.take(ctx, alloc)
+			}
+		}
 	}
 	listed := make(map[cluster.ID]bool, len(a.IDs))
 	for _, id := range a.IDs {
@@ -432,9 +437,9 @@ func (n *Node) take(ctx context.Context, a *cluster.Allocation) {
 		return
 	}
 	switch {
-	case r != nil && r.post(ctx, func() { r.assign(a) }):
+	case r != nil && r.ask(ctx, func() error { r.assign(a); return nil }) == nil:
 	case r != nil:
-		if ctx.Err() == nil {
+		if ctx.Err() == nil { // it is over: the record stays as it is
 			n.reportIfNews(r.record(), a)
 		}
 	case gone || a.ClientStatus.Terminal():

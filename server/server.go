@@ -1,2 +1,198 @@
 // Package server is what servers do: keep the state by Raft, plan work onto nodes, and answer the API.
+//
+// A Server is opened on its directory and then runs until its context ends. Everything it does as leader happens
+// inside one call (lead) under a context that ends with leadership; nothing it holds in memory must survive that.
 package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+// applyPatience is how long a command may wait to be taken by Raft before its caller is told to try again.
+const applyPatience = 10 * time.Second
+
+// Config is what a server needs to know.
+type Config struct {
+	Dir       string // the server's own, mode 0700
+	ID        cluster.ID
+	Bootstrap bool         // begin a new cluster if there is none in Dir
+	Listener  net.Listener // port 4647; closed when Run returns
+	Advertise string       // host:port at which other servers reach Listener
+	Logger    *slog.Logger
+	// Reach is the API of another server or, for its own routes (/v1/client/…), of a node.
+	Reach func(cluster.ID) (http.Handler, error)
+}
+
+// Server is one server of the cluster. Its methods may be called concurrently from Open on.
+type Server struct {
+	config  Config
+	logger  *slog.Logger
+	store   *state.Store
+	replica *replica
+	wire    *wire
+	trust   *trust
+	overlay overlay
+	leases  leases
+	leading atomic.Bool // whether lead runs and its barrier has passed
+}
+
+// Open reads the server's directory and joins (or begins) its cluster. Run must follow.
+func Open(c Config) (*Server, error) {
+	s := &Server{config: c, logger: c.Logger, store: state.New()}
+	trust, err := openTrust(c.Dir, c.ID, c.Bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	s.trust = trust
+	s.wire = newWire(c.Listener, trust.tls, s.mayRaft, c.Logger)
+	s.replica, err = openReplica(c, s.store, raftStream{s.wire.raft, trust.tls})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Run works until ctx ends, then gives up leadership, closes the log and returns. An error says what failed.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	wired, cutWire := context.WithCancel(context.WithoutCancel(ctx))
+	unwired := make(chan error, 1)
+	go func() { unwired <- s.wire.Run(wired) }()
+	group.Go(func() error { return s.follow(ctx) })
+	err := group.Wait()
+	err = errors.Join(err, s.replica.close()) // while the wire still works: peers learn of the end
+	cutWire()
+	return errors.Join(err, <-unwired)
+}
+
+// mayRaft reports whether the server of that ID is a member.
+func (s *Server) mayRaft(id cluster.ID) bool {
+	if s.replica == nil {
+		return false
+	}
+	future := s.replica.raft.GetConfiguration()
+	if future.Error() != nil {
+		return false
+	}
+	for _, member := range future.Configuration().Servers {
+		if member.ID == raft.ServerID(id.String()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Snapshot is the newest state that this server knows.
+func (s *Server) Snapshot() *state.Snapshot { return s.store.Snapshot() }
+
+// Store is the server's copy of the state, for waiting.
+func (s *Server) Store() *state.Store { return s.store }
+
+// Apply commits a command and returns what came of it and its index. It blocks until the command is in the state
+// of this server. CodeUnavailable if this server does not lead or stopped leading meanwhile: the command may or
+// may not have been committed then.
+func (s *Server) Apply(ctx context.Context, command state.Command) (state.Result, error) {
+	text, err := state.Encode(command)
+	if err != nil {
+		return state.Result{}, err
+	}
+	future := s.replica.raft.Apply(text, applyPatience)
+	if err := wait(ctx, future); err != nil {
+		return state.Result{}, err
+	}
+	reply := future.Response().(state.Reply)
+	if reply.Err != nil {
+		return state.Result{}, reply.Err
+	}
+	if len(reply.Results) != 1 {
+		return state.Result{}, fmt.Errorf("commit command: %d results for one command", len(reply.Results))
+	}
+	return reply.Results[0], reply.Results[0].Err
+}
+
+// wait waits for a Raft future. The future goes on when ctx ends first.
+func wait(ctx context.Context, future raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }()
+	select {
+	case err := <-done:
+		return explain(err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// explain gives Raft's errors the cluster's codes and words.
+func explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return cluster.Errorf(cluster.CodeUnavailable, "commit command: the leader is too busy, try again")
+	case errors.Is(err, raft.ErrRaftShutdown):
+		return cluster.Errorf(cluster.CodeUnavailable, "commit command: this server is shutting down")
+	}
+	return fmt.Errorf("commit command: %w", err)
+}
+
+// Barrier returns when Snapshot shows everything that was committed before the call.
+func (s *Server) Barrier(ctx context.Context) error {
+	return wait(ctx, s.replica.raft.VerifyLeader())
+}
+
+// Leadership is who leads, as far as this server knows.
+func (s *Server) Leadership() Leadership {
+	at, name := s.replica.raft.LeaderWithID()
+	id, err := cluster.ParseID(string(name))
+	if err != nil {
+		id = cluster.ID{}
+	}
+	l := Leadership{ID: id, Address: string(at), Self: s.leading.Load()}
+	switch {
+	case l.Self:
+	case id == s.config.ID:
+		l.ID, l.Address = cluster.ID{}, "" // elected, but not yet able to lead
+	default:
+		l.LastContact = time.Since(s.replica.raft.LastContact())
+	}
+	if future := s.replica.raft.GetConfiguration(); future.Error() == nil {
+		for _, member := range future.Configuration().Servers {
+			l.Peers = append(l.Peers, string(member.Address))
+		}
+	}
+	return l
+}
+
+// Address is the host:port at which other servers reach this one.
+func (s *Server) Address() string { return s.config.Advertise }
+
+// Reach is the API of a node or another server.
+func (s *Server) Reach(id cluster.ID) (http.Handler, error) { return s.config.Reach(id) }
+
+// Stats are Raft's own figures, for people.
+func (s *Server) Stats() map[string]string { return s.replica.raft.Stats() }
+
+// NodeListener hands out connections of nodes to port 4647 that speak HTTP. Their certificates are verified.
+func (s *Server) NodeListener() net.Listener { return s.wire.http }
+
+// dice draws the random bytes that identities are made from.
+func dice() (seed [16]byte) {
+	rand.Read(seed[:])
+	return seed
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/a43e60e4/cluster/agent/supervise"
+)
+
+// envDevDir carries the temporary directory of `agent -dev` from the supervisor to the agent, also over an upgrade.
+const envDevDir = "CLUSTER_DEV_DIR"
+
+// runAgent is `cluster agent`. The process that a person starts is the supervisor; it starts the same command line
+// again as the agent proper.
+func runAgent(ctx context.Context, start agentStart) error {
+	client, err := supervise.Inherited()
+	if errors.Is(err, supervise.ErrNoSupervisor) {
+		return runSupervisor(ctx, start)
+	}
+	if err != nil {
+		return err
+	}
+	return runSupervised(ctx, start, client)
+}
+
+// runSupervisor lives until it is asked to end. Its exit status is the agent's.
+func runSupervisor(ctx context.Context, start agentStart) error {
+	logger := newLogger(start.Stderr, &start.Config)
+	for _, warning := range start.Warnings {
+		fmt.Fprintln(start.Stderr, "Warning:", warning)
+	}
+	dir, remove, err := agentDir(start.Config)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own program: %w", err)
+	}
+	status, err := supervise.Run(ctx, supervise.Config{
+		Dir:        dir.supervisor(),
+		Agent:      append([]string{self}, start.Args...),
+		Executable: self,
+		Version:    []string{"version"},
+		StopTasks:  start.Config.Dev,
+		Logger:     logger,
+	})
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		return &exitStatus{status: status}
+	}
+	return nil
+}
+
+// agentDir is the agent's data directory, made if need be. With -dev it is a temporary one, which remove deletes.
+func agentDir(c AgentConfig) (dir dataDir, remove func(), err error) {
+	path, remove := c.DataDir, func() {}
+	if path == "" {
+		path = os.Getenv(envDevDir)
+		if path == "" {
+			if path, err = os.MkdirTemp("", "cluster-dev-"); err != nil {
+				return "", nil, fmt.Errorf("make temporary data directory: %w", err)
+			}
+			os.Setenv(envDevDir, path)
+		}
+		remove = func() { os.RemoveAll(path) }
+	}
+	dir, err = openDataDir(path)
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	return dir, remove, nil
+}
+
+// runSupervised is the agent proper: it lives until the supervisor asks it to end or is gone.
+func runSupervised(ctx context.Context, start agentStart, client *supervise.Client) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	dir, _, err := agentDir(start.Config)
+	if err != nil {
+		return err
+	}
+	n, err := openAgent(machineConfig{agent: start.Config, dir: dir, logger: newLogger(start.Stderr, &start.Config), supervisor: client})
+	if err != nil {
+		return err
+	}
+	n.greet(start.Stdout)
+	return n.Run(ctx)
+}
+
+// newLogger writes to w as the configuration says.
+func newLogger(w io.Writer, c *AgentConfig) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level()}
+	if c.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

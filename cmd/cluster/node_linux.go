@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/agent"
+	"github.com/a43e60e4/cluster/agent/supervise"
+	"github.com/a43e60e4/cluster/driver"
+	"github.com/a43e60e4/cluster/driver/docker"
+	"github.com/a43e60e4/cluster/driver/rawexec"
+	"github.com/a43e60e4/cluster/server"
+	"github.com/a43e60e4/cluster/server/api"
+)
+
+// machineConfig is what a running agent is made of.
+type machineConfig struct {
+	agent      AgentConfig
+	dir        dataDir
+	logger     *slog.Logger
+	supervisor *supervise.Client
+}
+
+// running is one agent at work: server and client in one process, joined in memory. Here alone all packages meet.
+type running struct {
+	machineConfig
+	id     cluster.ID
+	server *server.Server
+	client *agent.Node // nil with -no-client
+	raw    *rawexec.Driver
+	api    http.Handler
+	listen []net.Listener // for people and tools
+	inside *loopback      // for the client part
+}
+
+// openAgent reads the data directory, takes the ports and prepares all parts. Nothing works before Run.
+func openAgent(c machineConfig) (r *running, err error) {
+	r = &running{machineConfig: c, inside: newLoopback()}
+	defer func() {
+		if err != nil {
+			for _, listener := range r.listen {
+				listener.Close()
+			}
+		}
+	}()
+	if r.id, err = c.dir.nodeID(); err != nil {
+		return nil, err
+	}
+	for _, address := range c.agent.HTTPAddresses() {
+		if err := r.offer(listen(address, "HTTP", "http")); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.offer(listenUnix(c.dir.socket())); err != nil {
+		c.logger.Warn("no unix socket for the API", "err", err)
+	}
+	if err := r.openServer(); err != nil {
+		return nil, err
+	}
+	if c.agent.Client.Enabled.On() {
+		err = r.openClient()
+	}
+	return r, err
+}
+
+// offer adds a listener for people and tools.
+func (r *running) offer(listener net.Listener, err error) error {
+	if err == nil {
+		r.listen = append(r.listen, listener)
+	}
+	return err
+}
+
+// listen takes a port; a port in use is said in words.
+func listen(address, what, key string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen for %s on %s: another program has that port: end it, or choose another with `ports { %s = … }`", what, address, key)
+	case err != nil:
+		return nil, fmt.Errorf("listen for %s on %s: %w", what, address, err)
+	}
+	return listener, nil
+}
+
+// longestSocketPath is what the kernel takes.
+const longestSocketPath = 107
+
+// listenUnix makes the socket through which whoever may open it is trusted.
+func listenUnix(path string) (net.Listener, error) {
+	if len(path) > longestSocketPath {
+		return nil, fmt.Errorf("listen on %s: the path has %d bytes and may have %d: choose a shorter -data-dir", path, len(path), longestSocketPath)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	mask := syscall.Umask(0o177) // 0600 from the first moment
+	listener, err := net.Listen("unix", path)
+	syscall.Umask(mask)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return listener, nil
+}
+
+func (r *running) openServer() error {
+	c := r.agent
+	if err := os.MkdirAll(r.dir.server(), 0o700); err != nil {
+		return fmt.Errorf("make server directory: %w", err)
+	}
+	rpc, err := listen(c.RPCAddress(), "other nodes", "rpc")
+	if err != nil {
+		return err
+	}
+	r.server, err = server.Open(server.Config{
+		Dir: r.dir.server(), ID: r.id, Bootstrap: c.Bootstrap,
+		Listener: rpc, Advertise: advertised(c.Advertise.RPC, rpc.Addr()), Logger: r.logger, Reach: r.reach,
+	})
+	if err != nil {
+		rpc.Close()
+		return err
+	}
+	r.api = server.NewHandler(server.HTTPConfig{
+		Core: r.server, Keeper: r.server, Logger: r.logger, Version: version,
+		Self: r.self, Members: r.members, Health: r.health,
+	})
+	return nil
+}
+
+// advertised is the host:port that others are told: as configured, else where the listener is.
+func advertised(configured string, bound net.Addr) string {
+	host, port, _ := net.SplitHostPort(bound.String())
+	if configured != "" {
+		if _, _, err := net.SplitHostPort(configured); err == nil {
+			return configured
+		}
+		return net.JoinHostPort(strings.Trim(configured, "[]"), port)
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = agent.RouteAddress()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// reach is the handler of a node's own routes. There is one node so far: this.
+func (r *running) reach(id cluster.ID) (http.Handler, error) {
+	if id != r.id || r.client == nil {
+		return nil, cluster.Errorf(cluster.CodeNotFound, "No path to node %s", id)
+	}
+	return r.client.Handler(), nil
+}
+
+func (r *running) openClient() error {
+	c := r.agent
+	drivers, err := r.drivers()
+	if err != nil {
+		return err
+	}
+	servers, err := api.New(api.Config{HTTP: r.inside.client()})
+	if err != nil {
+		return err
+	}
+	reserved := c.Client.Reserved
+	r.client, err = agent.Open(agent.Config{
+		Dir: r.dir.client(), AllocDir: r.dir.allocs(), NodeID: r.id, Name: c.Name, Datacenter: c.Datacenter,
+		NodePool: c.Client.NodePool, NodeClass: c.Client.NodeClass, Meta: c.Client.Meta,
+		HTTPAddr: advertised(c.Advertise.HTTP, r.listen[0].Addr()), Address: r.address(),
+		Total:          cluster.Capacity{CPU: c.Client.CPUTotalCompute, MemoryMB: c.Client.MemoryTotalMB, DiskMB: c.Client.DiskTotalMB},
+		Reserved:       cluster.Capacity{CPU: reserved.CPU, MemoryMB: reserved.MemoryMB, DiskMB: reserved.DiskMB},
+		ReservedPorts:  reserved.ReservedPorts,
+		MinDynamicPort: c.Client.MinDynamicPort, MaxDynamicPort: c.Client.MaxDynamicPort,
+		Attributes: map[string]string{"cluster.version": version, "cluster.processes": r.supervisor.Mode().String()},
+		Drivers:    drivers, Control: control{servers}, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
+		GCInterval: c.Client.GCInterval, GCMaxAllocs: c.Client.GCMaxAllocs, GCDiskUsage: c.Client.GCDiskUsage, Logger: r.logger,
+	})
+	return err
+}
+
+// address is the one that tasks' ports are published on: the bind address where that is a particular one.
+func (r *running) address() string {
+	if ip := net.ParseIP(r.agent.Bind); ip != nil && !ip.IsUnspecified() {
+		return ip.String()
+	}
+	return ""
+}
+
+// drivers are the drivers of this node by name.
+func (r *running) drivers() (map[string]driver.Driver, error) {
+	rawOptions, ignored, err := rawexec.DecodeOptions(r.agent.Plugins.RawExec.Config)
+	if err != nil {
+		return nil, fmt.Errorf(`read plugin "raw_exec": %w`, err)
+	}
+	r.warnIgnored("raw_exec", ignored)
+	r.raw = rawexec.New(rawexec.Config{Processes: processes{r.supervisor}, Options: rawOptions, Environ: os.Environ(), Logger: r.logger})
+	dockerOptions, ignored, err := docker.DecodeOptions(r.agent.Plugins.Docker.Config)
+	if err != nil {
+		return nil, fmt.Errorf(`read plugin "docker": %w`, err)
+	}
+	r.warnIgnored("docker", ignored)
+	engine, err := docker.New(docker.Config{Options: dockerOptions, Dir: r.dir.docker(), Logger: r.logger})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]driver.Driver{"raw_exec": r.raw, "docker": engine}, nil
+}
+
+func (r *running) warnIgnored(plugin string, options []string) {
+	for _, option := range options {
+		r.logger.Warn("option is not supported yet and has no effect", "plugin", plugin, "option", option)
+	}
+}
+
+// greet tells people where the agent is.
+func (r *running) greet(w io.Writer) {
+	fmt.Fprintf(w, "cluster %s, node %s\n", version, r.id)
+	for _, listener := range r.listen {
+		if listener.Addr().Network() == "unix" {
+			fmt.Fprintf(w, "  API on unix://%s\n", listener.Addr())
+		} else {
+			fmt.Fprintf(w, "  API on http://%s\n", listener.Addr())
+		}
+	}
+	fmt.Fprintf(w, "  data in %s, tasks kept by %s\n", r.dir, r.supervisor.Mode())
+}
+
+// Run works until ctx ends. The client part ends first, since it speaks to the server; the listeners go with it.
+func (r *running) Run(ctx context.Context) error {
+	servers, stopServers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServers()
+	group, servers := errgroup.WithContext(servers)
+	group.Go(func() error { return named("server", r.server.Run(servers)) })
+	for _, listener := range r.listen {
+		group.Go(func() error { return r.serve(servers, listener, r.api) })
+	}
+	group.Go(func() error { return r.serve(servers, r.server.NodeListener(), r.api) })
+	group.Go(func() error { return r.serve(servers, r.inside, r.asSelf(r.api)) })
+	group.Go(func() error {
+		defer stopServers()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(servers, cancel)()
+		return r.runClient(ctx)
+	})
+	return group.Wait()
+}
+
+// runClient says that the agent is ready, and runs the client part if there is one. It ends with the supervisor.
+func (r *running) runClient(ctx context.Context) error {
+	if err := r.supervisor.Ready(ctx); err != nil {
+		return fmt.Errorf("tell the supervisor: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return hear(ctx, r.supervisor, r.raw) })
+	if r.client != nil {
+		group.Go(func() error { return named("client", r.client.Run(ctx)) })
+	}
+	return group.Wait()
+}
+
+// asSelf makes requests come from this node: nobody else can reach the listener in memory.
+func (r *running) asSelf(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		handler.ServeHTTP(w, request.WithContext(server.AsNode(request.Context(), r.id)))
+	})
+}
+
+// serve answers HTTP on a listener until ctx ends.
+func (r *running) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	s := server.HTTPServer(ctx, handler, r.logger)
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	if err := s.Serve(listener); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("answer on %s: %w", listener.Addr(), err)
+	}
+	return nil
+}
+
+func named(part string, err error) error {
+	if err != nil {
+		return fmt.Errorf("run %s: %w", part, err)
+	}
+	return nil
+}

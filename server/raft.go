@@ -1,0 +1,255 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+const (
+	// Measured: elections within 2 s of a leader's death, and few false ones on lossy networks.
+	// The lease is as long as the heartbeat, or a leader steps down at the first retransmission.
+	raftTimeout = 700 * time.Millisecond
+	// snapshotsKept older snapshots can be restored if the newest turns out to be damaged.
+	snapshotsKept = 3
+	raftPool      = 3
+	// lockPatience is how long a predecessor that is still ending may hold the log.
+	lockPatience = 10 * time.Second
+)
+
+// replica is the replicated log of one server: Raft, its files, and the state that the log's commands make.
+type replica struct {
+	raft  *raft.Raft
+	store *state.Store
+	bolt  *raftboltdb.BoltStore
+}
+
+// openReplica opens (with bootstrap: begins) the log in dir. A cluster of this server alone elects it at once.
+func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replica, error) {
+	settings := raftSettings(c.ID, c.Logger)
+	boltStore, err := raftboltdb.New(raftboltdb.Options{
+		Path:                    filepath.Join(c.Dir, "raft.db"),
+		BoltOptions:             &bolt.Options{Timeout: lockPatience, NoFreelistSync: true, FreelistType: bolt.FreelistMapType},
+		NoSync:                  false,
+		MsgpackUseNewTimeFormat: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open log %s: %w", filepath.Join(c.Dir, "raft.db"), err)
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
+	if err != nil {
+		boltStore.Close()
+		return nil, fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
+	}
+	r, err := startRaft(c, settings, &machine{store}, boltStore, snapshots, stream)
+	if err != nil {
+		boltStore.Close()
+		return nil, err
+	}
+	return &replica{raft: r, store: store, bolt: boltStore}, nil
+}
+
+func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore, snapshots raft.SnapshotStore, stream raft.StreamLayer) (*raft.Raft, error) {
+	existing, err := raft.HasExistingState(log, log, snapshots)
+	if err != nil {
+		return nil, fmt.Errorf("read log: %w", err)
+	}
+	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: stream, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger})
+	transport := newPrompt(network)
+	self := raft.Server{ID: settings.LocalID, Address: raft.ServerAddress(c.Advertise)}
+	switch {
+	case !existing && !c.Bootstrap:
+		network.Close()
+		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: there is no cluster here yet: start the first node with -bootstrap", c.Dir)
+	case !existing:
+		if err := raft.BootstrapCluster(settings, log, log, snapshots, transport, raft.Configuration{Servers: []raft.Server{self}}); err != nil {
+			network.Close()
+			return nil, fmt.Errorf("begin log: %w", err)
+		}
+	}
+	r, err := raft.NewRaft(settings, fsm, log, log, snapshots, transport)
+	if err != nil {
+		network.Close()
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	if alone(r, settings.LocalID) {
+		transport.electNow()
+	}
+	return r, nil
+}
+
+// alone reports whether this server is the only voter.
+func alone(r *raft.Raft, id raft.ServerID) bool {
+	future := r.GetConfiguration()
+	if future.Error() != nil {
+		return false
+	}
+	voters := 0
+	for _, s := range future.Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			if s.ID != id {
+				return false
+			}
+			voters++
+		}
+	}
+	return voters == 1
+}
+
+func raftSettings(id cluster.ID, logger *slog.Logger) *raft.Config {
+	settings := raft.DefaultConfig()
+	settings.LocalID = raft.ServerID(id.String())
+	settings.HeartbeatTimeout = raftTimeout
+	settings.ElectionTimeout = raftTimeout
+	settings.LeaderLeaseTimeout = raftTimeout
+	settings.CommitTimeout = 10 * time.Millisecond
+	settings.BatchApplyCh = true
+	settings.MaxAppendEntries = 256
+	settings.Logger = raftLogger(logger)
+	return settings
+}
+
+// close ends Raft and then its files, in this order: Raft writes until it has ended.
+func (r *replica) close() error {
+	err := r.raft.Shutdown().Error()
+	return errors.Join(err, r.bolt.Close())
+}
+
+// machine is the raft.FSM: it hands commands to the state in batches.
+type machine struct{ store *state.Store }
+
+var _ raft.BatchingFSM = (*machine)(nil)
+
+// Apply applies one entry. Its result is what state.Store.Apply returns, or an error.
+func (m *machine) Apply(entry *raft.Log) any { return m.ApplyBatch([]*raft.Log{entry})[0] }
+
+// ApplyBatch applies entries in order and publishes them together.
+func (m *machine) ApplyBatch(entries []*raft.Log) []any {
+	results := make([]any, len(entries))
+	batch := make([]state.Entry, 0, len(entries))
+	places := make([]int, 0, len(entries))
+	for i, entry := range entries {
+		if entry.Type == raft.LogCommand {
+			batch, places = append(batch, state.Entry{Index: entry.Index, Command: entry.Data}), append(places, i)
+		}
+	}
+	for i, result := range m.store.ApplyBatch(batch) {
+		results[places[i]] = result
+	}
+	return results
+}
+
+// Snapshot takes the newest state, which is free.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) { return frozen{m.store.Snapshot()}, nil }
+
+// Restore replaces the state.
+func (m *machine) Restore(from io.ReadCloser) error {
+	defer from.Close()
+	return m.store.Restore(from)
+}
+
+type frozen struct{ *state.Snapshot }
+
+// Persist writes the snapshot to Raft's file.
+func (f frozen) Persist(sink raft.SnapshotSink) error {
+	if err := f.Snapshot.Persist(sink); err != nil {
+		return errors.Join(fmt.Errorf("write snapshot: %w", err), sink.Cancel())
+	}
+	return sink.Close()
+}
+
+// Release does nothing: a snapshot holds nothing that must be given back.
+func (frozen) Release() {}
+
+// prompt is a transport that can tell its own server to hold an election now, instead of waiting for a leader
+// that cannot exist: a cluster of one is ready some hundred milliseconds earlier.
+type prompt struct {
+	*raft.NetworkTransport
+	inbox chan raft.RPC
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+func newPrompt(network *raft.NetworkTransport) *prompt {
+	p := &prompt{network, make(chan raft.RPC), make(chan struct{}), make(chan struct{})}
+	go p.forward()
+	return p
+}
+
+// Consumer is the requests of others and our own.
+func (p *prompt) Consumer() <-chan raft.RPC { return p.inbox }
+
+// forward hands on the requests of others until Close.
+func (p *prompt) forward() {
+	defer close(p.done)
+	for {
+		select {
+		case rpc := <-p.NetworkTransport.Consumer():
+			if !p.deliver(rpc) {
+				return
+			}
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+func (p *prompt) deliver(rpc raft.RPC) bool {
+	select {
+	case p.inbox <- rpc:
+		return true
+	case <-p.stop:
+		return false
+	}
+}
+
+// electNow makes the server a candidate. It returns when the server has taken note.
+func (p *prompt) electNow() {
+	reply := make(chan raft.RPCResponse, 1)
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}
+	if p.deliver(raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: header}, RespChan: reply}) {
+		<-reply
+	}
+}
+
+// Close ends the transport. Raft calls it once, when it has shut down.
+func (p *prompt) Close() error {
+	err := p.NetworkTransport.Close()
+	close(p.stop)
+	<-p.done
+	return err
+}
+
+// raftLogger passes Raft's messages on. What Raft finds worth a mention is a detail to an operator.
+func raftLogger(logger *slog.Logger) hclog.Logger {
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Info, Output: io.Discard})
+	l.RegisterSink(sink{logger})
+	return l
+}
+
+type sink struct{ logger *slog.Logger }
+
+// Accept writes one message of Raft's to our log, a level lower.
+func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {
+	to := slog.LevelDebug
+	switch level {
+	case hclog.Error:
+		to = slog.LevelError
+	case hclog.Warn:
+		to = slog.LevelInfo
+	}
+	s.logger.Log(context.Background(), to, "raft: "+message, args...)
+}

@@ -1,0 +1,141 @@
+package server
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/pki"
+)
+
+// The files of a node's identity, all 0600 in the server's directory.
+const (
+	fileAuthority   = "ca.crt"   // the authority's certificate
+	fileCertificate = "node.crt" // the node's own, issued by it
+	fileKey         = "node.key"
+	fileSealed      = "ca.sealed" // the authority's key, sealed with fileSeal, until it is in the state
+	fileSeal        = "seal.key"  // this server's 32 bytes
+)
+
+// trust is a server's identity and whom it believes.
+type trust struct {
+	authority   *x509.Certificate
+	certificate tls.Certificate
+	sealed      []byte // the authority's key, sealed for this server
+}
+
+// openTrust reads the identity in dir or, at the first start of a cluster's first server, makes it.
+func openTrust(dir string, id cluster.ID, bootstrap bool) (*trust, error) {
+	_, err := os.Stat(filepath.Join(dir, fileCertificate))
+	if errors.Is(err, fs.ErrNotExist) {
+		if !bootstrap {
+			return nil, cluster.Errorf(cluster.CodeInvalid, "open server in %s: there is no cluster here yet: start the first node with -bootstrap", dir)
+		}
+		if err := makeTrust(dir, id, time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	t := &trust{}
+	text, err := os.ReadFile(filepath.Join(dir, fileAuthority))
+	if err != nil {
+		return nil, fmt.Errorf("read authority: %w", err)
+	}
+	if t.authority, err = pki.ParseCertificate(text); err != nil {
+		return nil, fmt.Errorf("read authority %s: %w", filepath.Join(dir, fileAuthority), err)
+	}
+	t.certificate, err = tls.LoadX509KeyPair(filepath.Join(dir, fileCertificate), filepath.Join(dir, fileKey))
+	if err != nil {
+		return nil, fmt.Errorf("read node certificate: %w", err)
+	}
+	if t.sealed, err = os.ReadFile(filepath.Join(dir, fileSealed)); err != nil {
+		return nil, fmt.Errorf("read sealed authority key: %w", err)
+	}
+	return t, t.renew(dir, id, time.Now())
+}
+
+// makeTrust makes an authority and the first certificate. The certificate is written last: it says that all is there.
+func makeTrust(dir string, id cluster.ID, now time.Time) error {
+	authority, err := pki.NewAuthority(cluster.IDFrom(dice(), 0), now)
+	if err != nil {
+		return err
+	}
+	seal := make([]byte, 32)
+	rand.Read(seal)
+	sealed, err := authority.Seal(seal)
+	if err != nil {
+		return err
+	}
+	key, public, err := pki.NewKey()
+	if err != nil {
+		return err
+	}
+	certificate, err := authority.Issue(id, pki.RoleServer, public, now)
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		name string
+		text []byte
+	}{{fileAuthority, authority.PEM()}, {fileSeal, seal}, {fileSealed, sealed}, {fileKey, key}, {fileCertificate, certificate}} {
+		if err := writeFile(filepath.Join(dir, file.name), file.text); err != nil {
+			return fmt.Errorf("write identity: %w", err)
+		}
+	}
+	return nil
+}
+
+// renew replaces the node's certificate when half of its life is over.
+func (t *trust) renew(dir string, id cluster.ID, now time.Time) error {
+	leaf := t.certificate.Leaf
+	if now.Before(leaf.NotAfter.Add(-pki.LeafLifetime / 2)) {
+		return nil
+	}
+	seal, err := os.ReadFile(filepath.Join(dir, fileSeal))
+	if err != nil {
+		return fmt.Errorf("renew node certificate: %w", err)
+	}
+	authority, err := pki.Unseal(pki.PEM(t.authority), t.sealed, seal)
+	if err != nil {
+		return fmt.Errorf("renew node certificate: %w", err)
+	}
+	own, ok := leaf.PublicKey.(*ecdsa.PublicKey) // the key stays: only one file must change
+	if !ok {
+		return fmt.Errorf("renew node certificate: unexpected kind of key %T", leaf.PublicKey)
+	}
+	certificate, err := authority.Issue(id, pki.RoleServer, own, now)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, fileCertificate), certificate); err != nil {
+		return fmt.Errorf("renew node certificate: %w", err)
+	}
+	t.certificate, err = tls.LoadX509KeyPair(filepath.Join(dir, fileCertificate), filepath.Join(dir, fileKey))
+	return err
+}
+
+// tls is the configuration for connections of the given protocols.
+func (t *trust) tls(protocols ...string) *tls.Config {
+	return pki.TLS(t.authority, t.certificate, time.Now, protocols...)
+}
+
+// writeFile replaces a file so that after a crash either the old or the new text is there. Its mode is 0600.
+func writeFile(path string, text []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // fails once the file has its name
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}
