@@ -43,14 +43,15 @@ type ChildrenSummary struct{ Pending, Running, Dead int }
 
 // JobRegisterRequest submits a job. A job that changes nothing is planned all the same.
 type JobRegisterRequest struct {
-	Job            json.RawMessage // a cluster.Job, or as little of one as the user cares to say
-	Submission     *JobSubmission  `json:",omitempty"`
-	EnforceIndex   bool            `json:",omitempty"` // refuse unless the job's JobModifyIndex is the one given (0: no such job)
-	JobModifyIndex uint64          `json:",omitempty"`
-	PreserveCounts bool            `json:",omitempty"` // groups that exist keep their counts
-	EvalPriority   int             `json:",omitempty"` // 1..100; 0 is the job's
-	Namespace      string          `json:",omitempty"`
-	Region         string          `json:",omitempty"`
+	Job               json.RawMessage // a cluster.Job, or as little of one as the user cares to say
+	Submission        *JobSubmission  `json:",omitempty"`
+	EnforceIndex      bool            `json:",omitempty"` // refuse unless the job's JobModifyIndex is the one given (0: no such job)
+	JobModifyIndex    uint64          `json:",omitempty"`
+	PreserveCounts    bool            `json:",omitempty"` // groups that exist keep their counts
+	PreserveResources bool            `json:",omitempty"` // refused: not there yet
+	EvalPriority      int             `json:",omitempty"` // 1..100; 0 is the job's
+	Namespace         string          `json:",omitempty"`
+	Region            string          `json:",omitempty"`
 }
 
 // JobSubmission is the text that a job was made from.

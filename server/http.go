@@ -1,0 +1,256 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+// core is what the HTTP API needs of the server around it. All methods may be called concurrently.
+type core interface {
+	// Snapshot is the newest state that this server knows.
+	Snapshot() *state.Snapshot
+	// Store is this server's copy of the state, for waiting.
+	Store() *state.Store
+	// Apply commits a command and returns what came of it, with the error that refused it.
+	Apply(context.Context, state.Command) (state.Result, error)
+	// Barrier returns when Snapshot shows everything that was committed before the call.
+	Barrier(context.Context) error
+	// Leadership is who leads, as far as this server knows.
+	Leadership() Leadership
+	// Reach is the API of another server or, for /v1/client/ routes, of a node. Its error is told to the caller as it is.
+	Reach(cluster.ID) (http.Handler, error)
+}
+
+// keeper is what the leader does for nodes, and its housekeeping.
+type keeper interface {
+	// Register stores what a node says of itself and renews its lease.
+	Register(context.Context, *cluster.Node) error
+	// Heartbeat renews a node's lease. CodeNotFound asks the node to register.
+	Heartbeat(context.Context, cluster.ID) error
+	// Report takes in what a node found its allocations to be.
+	Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error
+	// Collect forgets what is over, however young.
+	Collect(context.Context) error
+}
+
+// Leadership is who leads the cluster, as one server knows it.
+type Leadership struct {
+	ID          cluster.ID // zero if nobody is known to lead
+	Address     string     // of port 4647
+	Self        bool       // this server leads and may answer consistently
+	LastContact time.Duration
+	Peers       []string // addresses of all servers
+}
+
+// HTTPConfig is what the API is made of.
+type HTTPConfig struct {
+	Core     core
+	Keeper   keeper
+	Logger   *slog.Logger
+	Version  string
+	Self     func() api.Agent     // for /v1/agent/self
+	Members  func() api.Members   // for /v1/agent/members
+	Health   func() api.Health    // for /v1/agent/health
+	Registry *prometheus.Registry // what /v1/metrics shows; the API adds its own figures
+}
+
+// apiHandler is the HTTP API. What holds for all routes happens in ServeHTTP and answer, once.
+type apiHandler struct {
+	HTTPConfig
+	policy policy
+	routes routeTable
+	meters meters
+}
+
+// NewHandler makes the HTTP API of a server. It may be used by several http.Servers at once; see HTTPServer.
+func NewHandler(c HTTPConfig) http.Handler { return newAPIHandler(c) }
+
+func newAPIHandler(c HTTPConfig) *apiHandler {
+	h := &apiHandler{HTTPConfig: c, policy: allowAll}
+	h.routes = newRouteTable(h.endpoints())
+	h.meters = newMeters(c)
+	return h
+}
+
+// endpoint is how one route is answered: exactly one of the functions is set, according to the route's kind.
+type endpoint struct {
+	read  func(*request, *state.Snapshot) (reading, error)
+	write func(*request) (written, error)
+	local func(*request) (any, error)
+	node  func(*request) (cluster.ID, error) // whose agent answers
+	raw   func(*request, http.ResponseWriter) error
+}
+
+// maxURL is the longest path and query that is looked at.
+const maxURL = 16 << 10
+
+// ServeHTTP answers one request.
+func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
+	w := &reply{ResponseWriter: rw, control: http.NewResponseController(rw)}
+	began := time.Now()
+	route := "unknown"
+	defer func() {
+		if fault := recover(); fault != nil {
+			if fault == http.ErrAbortHandler {
+				panic(fault)
+			}
+			h.Logger.Error("request crashed: this is a bug", "method", hr.Method, "path", hr.URL.Path, "err", fault, "stack", string(debug.Stack()))
+			h.fail(w, hr, cluster.Errorf(cluster.CodeInternal, "answer %s: the server hit a bug of its own; its log has the details", hr.URL.Path))
+		}
+		h.meters.answered(route, w.code(), time.Since(began))
+	}()
+	if err := h.admit(hr); err != nil {
+		h.fail(w, hr, err)
+		return
+	}
+	if hr.URL.Path == "/" {
+		http.Redirect(w, hr, "/ui/", http.StatusTemporaryRedirect)
+		return
+	}
+	found, err := h.routes.find(hr.Method, hr.URL.Path)
+	if err != nil {
+		h.fail(w, hr, err)
+		return
+	}
+	route = found.route.Path
+	if err := h.serve(w, hr, found); err != nil {
+		h.fail(w, hr, err)
+	}
+}
+
+// admit refuses what is not looked at any further.
+func (h *apiHandler) admit(hr *http.Request) error {
+	if len(hr.URL.Path)+len(hr.URL.RawQuery) > maxURL {
+		return &statusError{http.StatusRequestURITooLong, cluster.Errorf(cluster.CodeTooLarge, "read request: its URL is over the limit of 16 KB")}
+	}
+	return guardLoopback(hr)
+}
+
+// serve does what all routes have in common and then what the one is for.
+func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
+	r, err := h.newRequest(w, hr, found)
+	if err != nil {
+		return err
+	}
+	if err := h.policy(r.caller, r.route, r.arg, r.namespace); err != nil {
+		return err
+	}
+	if r.route.Later != "" {
+		return later(r.route.Later)
+	}
+	if forwarded, err := h.forward(w, r); forwarded || err != nil {
+		return err
+	}
+	if err := h.checkNamespace(r); err != nil {
+		return err
+	}
+	switch e := found.endpoint; {
+	case e.read != nil:
+		return h.read(w, r, e)
+	case e.write != nil:
+		return h.write(w, r, e)
+	case e.local != nil:
+		value, err := e.local(r)
+		if err != nil {
+			return err
+		}
+		return w.json(r, value)
+	case e.node != nil:
+		return h.onNode(w, r, e)
+	default:
+		return e.raw(r, w)
+	}
+}
+
+// written is what came of a write: the answer's body (nil prints null) and the index of the change.
+type written struct {
+	value any
+	index uint64
+}
+
+func (h *apiHandler) write(w *reply, r *request, e endpoint) error {
+	done, err := e.write(r)
+	if err != nil {
+		return err
+	}
+	if done.index > 0 {
+		w.Header().Set(api.HeaderIndex, formatIndex(done.index))
+	}
+	return w.json(r, done.value)
+}
+
+// match is a route that fits a request, and the value of its {name}.
+type match struct {
+	route    api.Route
+	endpoint endpoint
+	arg      string
+}
+
+// routeTable finds routes. Those without a {name} are looked up, the others tried from the most to the least specific.
+type routeTable struct {
+	exact    map[string][]match
+	patterns []match
+}
+
+func newRouteTable(endpoints map[api.Route]endpoint) routeTable {
+	t := routeTable{exact: map[string][]match{}}
+	for _, route := range api.Routes() {
+		m := match{route: route, endpoint: endpoints[route]}
+		if strings.Contains(route.Path, "{") {
+			t.patterns = append(t.patterns, m)
+		} else {
+			t.exact[route.Path] = append(t.exact[route.Path], m)
+		}
+	}
+	sortBySpecificity(t.patterns)
+	return t
+}
+
+// find is the route of a request. The most specific path that fits decides; then the method must be one of its own.
+func (t *routeTable) find(method, path string) (match, error) {
+	candidates := t.exact[path]
+	arg := ""
+	if len(candidates) == 0 {
+		for i := range t.patterns {
+			if len(candidates) > 0 && t.patterns[i].route.Path != candidates[0].route.Path {
+				break
+			}
+			if value, ok := t.patterns[i].route.Match(path); ok {
+				candidates, arg = append(candidates, t.patterns[i]), value
+			}
+		}
+	}
+	if len(candidates) == 0 {
+		return match{}, &statusError{http.StatusNotFound, nil}
+	}
+	for _, m := range candidates {
+		if m.route.Accepts(method) {
+			m.arg = arg
+			return m, nil
+		}
+	}
+	return match{}, cluster.Errorf(cluster.CodeMethod, "Invalid method")
+}
+
+// HTTPServer is an http.Server for the handler with limits for callers that are slow or say nothing. Requests end
+// with ctx, so that blocking reads do not hold up the shutdown.
+func HTTPServer(ctx context.Context, handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		BaseContext:       baseContext(ctx),
+	}
+}

@@ -1,0 +1,162 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httputil"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+// reading is what a read found: what to wait for, and how to make the answer (given what its headers will say). The
+// keys come first because a read that blocks makes no answer before they change.
+type reading struct {
+	keys  []state.Key
+	value func(api.Meta) (any, error)
+}
+
+// page is a piece of a list.
+type page struct {
+	items any
+	next  string // token of the next page, "" after the last
+}
+
+// constant is a reading of a value that is there already.
+func constant(value any, keys ...state.Key) reading {
+	return reading{keys, func(api.Meta) (any, error) { return value, nil }}
+}
+
+// missing is a reading of what is not there. It can be waited for.
+func missing(what string, keys ...state.Key) reading {
+	return reading{keys, func(api.Meta) (any, error) { return nil, cluster.Errorf(cluster.CodeNotFound, "%s not found", what) }}
+}
+
+// read answers a read from the state, after waiting for a change if that is what the caller wants.
+func (h *apiHandler) read(w *reply, r *request, e endpoint) error {
+	if !r.stale {
+		if err := h.Core.Barrier(r.Context()); err != nil {
+			return err
+		}
+	}
+	snapshot := h.Core.Snapshot()
+	found, err := e.read(r, snapshot)
+	if err != nil {
+		return err
+	}
+	if r.index > 0 && newest(snapshot, found.keys) <= r.index {
+		if snapshot, err = h.waitFor(r, found.keys); err != nil {
+			return err
+		}
+		if found, err = e.read(r, snapshot); err != nil {
+			return err
+		}
+	}
+	leader := h.Core.Leadership()
+	meta := api.Meta{Index: newest(snapshot, found.keys), LastContact: leader.LastContact, KnownLeader: !leader.ID.IsZero()}
+	value, err := found.value(meta)
+	if err != nil {
+		meta.Write(w.Header())
+		return err
+	}
+	if p, ok := value.(page); ok {
+		value, meta.NextToken = p.items, p.next
+	}
+	meta.Write(w.Header())
+	return w.json(r, value)
+}
+
+// newest is the index of the newest change of the keys, at least 1: clients take 0 for "never wait".
+func newest(snapshot *state.Snapshot, keys []state.Key) uint64 {
+	index := uint64(1)
+	for _, key := range keys {
+		index = max(index, snapshot.KeyIndex(key))
+	}
+	return index
+}
+
+// waitFor waits until one of the keys changes after the request's index or the request's time is over. Some chance is
+// added to the time, so that callers who began together do not come back together.
+func (h *apiHandler) waitFor(r *request, keys []state.Key) (*state.Snapshot, error) {
+	wait := r.wait + rand.N(r.wait/16+1)
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	h.meters.waiting.Inc()
+	defer h.meters.waiting.Dec()
+	snapshot, err := h.Core.Store().Wait(ctx, r.index, keys...)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return nil, cluster.Errorf(cluster.CodeUnavailable, "wait for a change: %w", err)
+	}
+	return snapshot, nil
+}
+
+// Headers between servers. They mean something from a server's certificate alone.
+const (
+	headerForwarded = "X-Cluster-Forwarded" // the request was forwarded once and must not be again
+	headerCaller    = "X-Cluster-Caller"    // the node that sent the forwarded request, "" for people
+)
+
+// forward passes the request to the leader if only the leader can answer it and this server is not the one.
+func (h *apiHandler) forward(w http.ResponseWriter, r *request) (bool, error) {
+	if r.route.Kind != api.Write && (r.route.Kind != api.Read || r.stale) {
+		return false, nil
+	}
+	leader := h.Core.Leadership()
+	if leader.Self {
+		return false, nil
+	}
+	if leader.ID.IsZero() || r.Header.Get(headerForwarded) != "" {
+		return false, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+	}
+	handler, err := h.Core.Reach(leader.ID)
+	if err != nil {
+		return false, cluster.Errorf(cluster.CodeUnavailable, "reach the leader: %w", err)
+	}
+	out := r.Clone(r.Context())
+	out.Header.Set(headerForwarded, "1")
+	out.Header.Set(headerCaller, r.caller.Node.String())
+	handler.ServeHTTP(w, out)
+	return true, nil
+}
+
+// onNode passes the request to the agent of the node that it is about.
+func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
+	id, err := e.node(r)
+	if err != nil {
+		return err
+	}
+	handler, err := h.Core.Reach(id)
+	if err != nil {
+		return &statusError{http.StatusNotFound, err}
+	}
+	out := r.Clone(r.Context())
+	if r.route == api.AllocChecks {
+		out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
+	}
+	handler.ServeHTTP(w, out)
+	return nil
+}
+
+// newProxy is the API of another server or node behind a transport that leads there and nowhere else. Streams are
+// passed on as they come.
+func newProxy(transport http.RoundTripper, id cluster.ID, logger *slog.Logger) http.Handler {
+	return &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = "https", id.String()
+			p.Out.Header[headerForwarded] = p.In.Header[headerForwarded]
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.Header().Set(api.HeaderError, string(cluster.CodeUnavailable))
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write([]byte("reach node " + id.String() + ": " + err.Error()))
+		},
+	}
+}

@@ -1,0 +1,266 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"time"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/jobspec"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+// maxRegistration is the largest body of a registration: a job and the text that it was made from, each of which has
+// its own limit, with room for escapes.
+const maxRegistration = 4 * api.MaxBody
+
+// registerJob decodes the job over its defaults, finds its namespace, checks it and stores it with a pending evaluation.
+func (h *apiHandler) registerJob(r *request) (written, error) {
+	var req api.JobRegisterRequest
+	if err := r.decodeUpTo(maxRegistration, "job", &req); err != nil {
+		return written{}, err
+	}
+	job, err := admissible(req.Job)
+	if err != nil {
+		return written{}, err
+	}
+	if err := r.place(job, req.Namespace, req.Region); err != nil {
+		return written{}, err
+	}
+	if err := refuse(job.Validate()); err != nil {
+		return written{}, err
+	}
+	if r.route == api.JobRegister && r.arg != job.ID {
+		return written{}, cluster.Errorf(cluster.CodeInvalid, "Job ID does not match: the path has %.128q, the job %.128q", r.arg, job.ID)
+	}
+	if req.PreserveResources {
+		return written{}, later("keeping a job's resources")
+	}
+	source, err := submission(req.Submission)
+	if err != nil {
+		return written{}, err
+	}
+	if req.PreserveCounts {
+		keepCounts(job, h.Core.Snapshot().Job(job.Namespace, job.ID))
+	}
+	now := time.Now()
+	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)
+	if err := prioritise(&eval, req.EvalPriority); err != nil {
+		return written{}, err
+	}
+	result, err := h.Core.Apply(r.Context(), &state.RegisterJob{
+		At: now.UnixNano(), RequestID: r.requestID(), Job: job, Eval: &eval,
+		EnforceIndex: req.EnforceIndex, JobModifyIndex: req.JobModifyIndex, Source: source,
+	})
+	if err != nil {
+		return written{}, err
+	}
+	return written{api.JobRegisterResponse{
+		EvalID: result.EvalID, EvalCreateIndex: result.Index, JobModifyIndex: result.JobModifyIndex,
+		Meta: api.Meta{Index: result.Index, KnownLeader: true},
+	}, result.Index}, nil
+}
+
+// prioritise gives the evaluation the priority that a user asked for; 0 leaves it the job's.
+func prioritise(eval *cluster.Evaluation, priority int) error {
+	if priority < 0 || priority > 100 {
+		return cluster.Errorf(cluster.CodeInvalid, "read evaluation priority: want 1 to 100, have %d", priority)
+	}
+	if priority > 0 {
+		eval.Priority = priority
+	}
+	return nil
+}
+
+// admissible is the job that the JSON describes, complete. What a job asks for and may not have is refused by a rule;
+// JSON that is no job at all is bad input.
+func admissible(raw json.RawMessage) (*cluster.Job, error) {
+	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
+		return nil, cluster.Errorf(cluster.CodeInvalid, "Job must be specified")
+	}
+	job, err := cluster.DecodeJob(raw)
+	if problems, ok := errors.AsType[cluster.Problems](err); ok {
+		return nil, refuse(problems)
+	}
+	return job, err
+}
+
+// refuse is nil if there are no problems, else the refusal of the job that has them.
+func refuse(problems cluster.Problems) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return cluster.Errorf(cluster.CodeRejected, "%w", problems)
+}
+
+// place settles the job's namespace and region: of the namespaces the query's goes before the body's and that before
+// the job's own, of the regions the body's goes before all.
+func (r *request) place(job *cluster.Job, namespace, region string) error {
+	if region != "" {
+		if err := checkRegion(region); err != nil {
+			return err
+		}
+		job.Region = cluster.GlobalRegion
+	}
+	if asked := r.query.Get("namespace"); asked != "" {
+		namespace = asked
+	}
+	if namespace != "" {
+		job.Namespace = namespace
+	}
+	if job.Namespace == cluster.AllNamespaces {
+		return cluster.Errorf(cluster.CodeInvalid, "read namespace: a job lives in one namespace, not in %q", cluster.AllNamespaces)
+	}
+	return nil
+}
+
+func submission(s *api.JobSubmission) (*state.Submission, error) {
+	if s == nil || s.Source == "" {
+		return nil, nil
+	}
+	if err := cluster.CheckJobSize("job submission", len(s.Source)+len(s.Variables)); err != nil {
+		return nil, err
+	}
+	return &state.Submission{Source: s.Source, Format: s.Format, VariableFlags: maps.Clone(s.VariableFlags), Variables: s.Variables}, nil
+}
+
+// keepCounts gives the job's groups the counts that groups of the same names have in the old version.
+func keepCounts(job, old *cluster.Job) {
+	if old == nil {
+		return
+	}
+	for i := range job.TaskGroups {
+		if group := old.Group(job.TaskGroups[i].Name); group != nil {
+			job.TaskGroups[i].Count = group.Count
+		}
+	}
+}
+
+// deregisterJob stops a job. One that is not there is stopped already.
+func (h *apiHandler) deregisterJob(r *request) (written, error) {
+	purge, err := r.flag("purge")
+	if err != nil {
+		return written{}, err
+	}
+	if err := r.refuseFlags(map[string]string{"no_shutdown_delay": "stopping without the shutdown delay"}); err != nil {
+		return written{}, err
+	}
+	priority, err := strconv.Atoi(cmp.Or(r.query.Get("eval_priority"), "0"))
+	if err != nil {
+		return written{}, cluster.Errorf(cluster.CodeInvalid, "read eval_priority %.100q: want a number", r.query.Get("eval_priority"))
+	}
+	snapshot := h.Core.Snapshot()
+	job := snapshot.Job(r.namespace, r.arg)
+	if job == nil {
+		index := max(snapshot.Index(), 1)
+		return written{api.JobDeregisterResponse{Meta: api.Meta{Index: index, KnownLeader: true}}, index}, nil
+	}
+	now := time.Now()
+	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobDeregister, now)
+	if err := prioritise(&eval, priority); err != nil {
+		return written{}, err
+	}
+	result, err := h.Core.Apply(r.Context(), &state.DeregisterJob{
+		At: now.UnixNano(), RequestID: r.requestID(), Namespace: job.Namespace, ID: job.ID, Purge: purge, Eval: &eval})
+	if err != nil {
+		return written{}, err
+	}
+	response := api.JobDeregisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex,
+		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
+	if !result.EvalID.IsZero() {
+		response.EvalCreateIndex = result.Index
+	}
+	return written{response, result.Index}, nil
+}
+
+// evaluateJob plans a job again.
+func (h *apiHandler) evaluateJob(r *request) (written, error) {
+	var req struct {
+		JobID       string
+		EvalOptions struct{ ForceReschedule bool }
+	}
+	if err := r.decodeIfAny("evaluation", &req); err != nil {
+		return written{}, err
+	}
+	if req.EvalOptions.ForceReschedule {
+		return written{}, later("rescheduling by force")
+	}
+	job := h.Core.Snapshot().Job(r.namespace, r.arg)
+	if job == nil {
+		return written{}, jobNotFound()
+	}
+	now := time.Now()
+	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)
+	result, err := h.Core.Apply(r.Context(), &state.UpsertEvals{At: now.UnixNano(), Evals: []cluster.Evaluation{eval}})
+	if err != nil {
+		return written{}, err
+	}
+	return written{api.JobRegisterResponse{EvalID: eval.ID, EvalCreateIndex: result.Index, JobModifyIndex: job.JobModifyIndex,
+		Meta: api.Meta{Index: result.Index, KnownLeader: true}}, result.Index}, nil
+}
+
+// validateJob tells what is wrong with a job; that something is wrong is a good answer.
+func (h *apiHandler) validateJob(r *request) (any, error) {
+	var req api.JobValidateRequest
+	if err := r.decodeUpTo(maxRegistration, "job", &req); err != nil {
+		return nil, err
+	}
+	job, err := admissible(req.Job)
+	var problems cluster.Problems
+	if err != nil && !errors.As(err, &problems) {
+		return nil, err
+	}
+	if job != nil {
+		if err := r.place(job, "", ""); err != nil {
+			return nil, err
+		}
+		problems = append(problems, job.Validate()...)
+		if h.Core.Snapshot().Namespace(job.Namespace) == nil {
+			problems = append(problems, cluster.Problem{Text: fmt.Sprintf("job %q is in nonexistent namespace %q", job.ID, job.Namespace)})
+		}
+	}
+	response := api.JobValidateResponse{DriverConfigValidated: true}
+	for _, problem := range problems {
+		response.ValidationErrors = append(response.ValidationErrors, problem.String())
+	}
+	if len(problems) > 0 {
+		response.Error = problems.Error()
+	}
+	return response, nil
+}
+
+// parseJob reads a job file. The job is complete whether the caller asked for that or not: there is one form of a job.
+func parseJob(r *request) (any, error) {
+	var req api.JobParseRequest
+	if err := r.decodeUpTo(maxRegistration, "job", &req); err != nil {
+		return nil, err
+	}
+	if req.JobHCL == "" {
+		return nil, cluster.Errorf(cluster.CodeInvalid, "Job spec is empty")
+	}
+	config := jobspec.Config{File: jobspec.File{Name: "input.hcl", Text: []byte(req.JobHCL)}, Lenient: true}
+	if req.Variables != "" {
+		config.VariableFiles = []jobspec.File{{Name: "input.vars", Text: []byte(req.Variables)}}
+	}
+	job, err := jobspec.Parse(config)
+	if err != nil {
+		return nil, cluster.Errorf(cluster.CodeOf(err), "Failed to parse job: %w", err)
+	}
+	return job, nil
+}
+
+// requestID names a write so that a repetition does no harm; "" where the caller gave none or one too long to keep.
+func (r *request) requestID() string {
+	id := r.Header.Get(api.HeaderRequestID)
+	if len(id) > 128 {
+		return ""
+	}
+	return id
+}
