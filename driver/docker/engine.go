@@ -92,8 +92,8 @@ func (e *engine) greet(ctx context.Context) error {
 	return nil
 }
 
-// skipsLogs reports whether the engine, being followed, leaves out a log file when the next is full before it was read.
-// Those before version 23 (API 1.42) do.
+// skipsLogs reports whether the engine, being followed, leaves out a log file when the next is full before it was read, or
+// reads one twice. Those before version 23 (API 1.42) do.
 func (e *engine) skipsLogs() bool {
 	return e.greeted.Load() && versions.LessThan(e.api.ClientVersion(), "1.42")
 }

@@ -104,8 +104,9 @@ func (o *output) resume() error {
 	return o.stderr.Rewind(o.cursor.Stderr.End)
 }
 
-// errBehind ends a copy that follows an engine which has taken down much more than it delivered.
-var errBehind = errors.New("the engine's log grows faster than it is read")
+// errBehind ends a copy that follows an engine which cannot be followed now: it has taken down much more than it delivered,
+// or began one of its files anew.
+var errBehind = errors.New("the engine's log changes faster than it is read")
 
 // copy moves messages, read from where the cursor says on, until the stream ends (which is no error) or breaks. With hasty
 // it ends by errBehind where going on could lose messages.
@@ -116,7 +117,7 @@ func (o *output) copy(from io.Reader, hasty bool) error {
 	for {
 		m, err := in.next()
 		if err == nil && !before[m.stream].has(m) {
-			if o.pace.add(m); hasty && o.pace.backlog(time.Now()) > float64(o.engineFile)/4 {
+			if o.pace.add(m); hasty && (o.again(m) || o.pace.backlog(time.Now()) > float64(o.engineFile)/4) {
 				err = errBehind
 			} else {
 				err = o.add(m)
@@ -170,11 +171,21 @@ func (p *place) has(m message) bool {
 	return false
 }
 
-func (o *output) add(m message) error {
-	log, at := o.stdout, &o.cursor.Stdout
+// again reports whether the message looks like one that was copied already. One that is much older does not: the clock was set.
+func (o *output) again(m message) bool {
+	_, at := o.stream(m)
+	return m.time.Before(at.Time) && m.time.After(at.Time.Add(-slack))
+}
+
+func (o *output) stream(m message) (*driver.Log, *place) {
 	if m.stream == streamStderr {
-		log, at = o.stderr, &o.cursor.Stderr
+		return o.stderr, &o.cursor.Stderr
 	}
+	return o.stdout, &o.cursor.Stdout
+}
+
+func (o *output) add(m message) error {
+	log, at := o.stream(m)
 	file := log.Position().File
 	if _, err := log.Write(m.text); err != nil {
 		return err
