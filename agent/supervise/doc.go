@@ -17,11 +17,13 @@
 //	children        the one place that forks and reaps
 //	tree, cgroup    a task's processes, and how to be sure that none is left
 //	mover, sink     output: from named pipes into rotated files
+//	hold            the agent's hand on the pipes, for when the supervisor is killed
 //	upgrade         exec in place
 //
 // What survives what: when the agent dies, nothing is lost. When the supervisor replaces itself by
 // exec, nothing is lost. When the supervisor is killed, tasks go on, wait when their pipes are full,
 // and are found again by the next supervisor; the exit status of a task that ended in between is
-// unknown, and so is what it wrote in that time and nobody read. What a living task writes is
-// neither lost nor doubled, as it moves from pipe to file inside the kernel.
+// unknown. Its output is whole if the agent lived to [Client.Linger]; if both were killed, what it
+// wrote last and nobody read is lost with its pipe. What a living task writes is neither lost nor
+// doubled in any case, as it moves from pipe to file inside the kernel.
 package supervise

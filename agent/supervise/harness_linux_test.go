@@ -300,7 +300,7 @@ func (h *house) launch() {
 	h.t.Helper()
 	config, _ := json.Marshal(h.rc)
 	h.cmd = exec.Command(h.rc.Executable)
-	h.cmd.Env = append(os.Environ(), envRole+"=supervisor", envConfig+"="+string(config))
+	h.cmd.Env = append(os.Environ(), envRole+"=supervisor", envConfig+"="+string(config), h.race())
 	h.cmd.Stdout, h.cmd.Stderr = os.Stdout, os.Stderr
 	if !testing.Verbose() {
 		h.cmd.Stdout, h.cmd.Stderr = nil, nil
@@ -317,6 +317,11 @@ func (h *house) launch() {
 		cmd.Wait()
 		close(done)
 	}(h.cmd, h.done)
+}
+
+// race makes a race detector of the other processes write into a file beside the logs.
+func (h *house) race() string {
+	return "GORACE=atexit_sleep_ms=0 log_path=" + filepath.Join(filepath.Dir(h.logs), "race")
 }
 
 // connect waits for an agent that answers, and talks to it from now on.
@@ -382,7 +387,7 @@ func (h *house) sh(id, script string) Spec {
 func (h *house) role(id, role string, env ...string) Spec {
 	s := h.sh(id, "")
 	s.Command, s.Args = h.rc.Executable, nil
-	s.Env = append(env, envRole+"="+role)
+	s.Env = append(env, envRole+"="+role, h.race())
 	return s
 }
 
@@ -483,6 +488,11 @@ func (h *house) clean() {
 	}
 	if h.c != nil {
 		h.c.conn.Close()
+	}
+	races, _ := filepath.Glob(filepath.Join(filepath.Dir(h.logs), "race.*"))
+	for _, path := range races {
+		report, _ := os.ReadFile(path)
+		h.t.Errorf("%s", report)
 	}
 	h.eventually("the end of all processes", func() bool {
 		all, _ := processes()

@@ -17,7 +17,7 @@ const (
 	sendPatience = 10 * time.Second
 
 	// requests is how many of an agent's requests are carried out at a time.
-	requests = 64
+	requests = 256
 )
 
 // session is the supervisor's end of the connection to one agent.

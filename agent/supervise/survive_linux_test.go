@@ -115,6 +115,24 @@ func TestEndOfSupervisor(t *testing.T) {
 		h.ends(0)
 		h.allGone(pids)
 	})
+	t.Run("without its tasks", func(t *testing.T) {
+		h := newHouse(t).begin()
+		st := h.start(h.sh("task", "echo before; "+h.gate("go", "echo after; exit 3")))
+		h.waitOut("task", "before")
+		h.cmd.Process.Signal(syscall.SIGTERM)
+		h.ends(0)
+		if s, err := readStat(st.PID); err != nil || !s.alive() {
+			t.Errorf("the task did not survive: %+v %v", s, err)
+		}
+		h.begin()
+		h.open("go")
+		if e := h.wait("task"); e.Code != 3 && knowsExits() {
+			t.Errorf("got %+v", e)
+		}
+		if got := h.out("task"); got != "before\nafter\n" {
+			t.Errorf("output %q", got)
+		}
+	})
 	t.Run("asked twice", func(t *testing.T) {
 		h := newHouse(t).begin()
 		agent := h.agentPID()
