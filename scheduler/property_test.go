@@ -236,7 +236,7 @@ func converge(t *rapid.T, w *world, kind string) {
 		w.now = w.now.Add(2 * time.Minute)
 	}
 	plan := w.settle()
-	if kind != "service" || len(plan.Eval.FailedTGAllocs) > 0 {
+	if kind == "batch" || len(plan.Eval.FailedTGAllocs) > 0 {
 		return
 	}
 	d := w.deployment()
@@ -253,8 +253,18 @@ func converge(t *rapid.T, w *world, kind string) {
 				current++
 			}
 		}
-		if current != g.Count {
-			t.Fatalf("group %s has %d current instances, not %d:\n%s", g.Name, current, g.Count, w.show())
+		wanted := g.Count
+		if kind == "system" {
+			f := newFilter(w.job, &g)
+			wanted = 0
+			for _, n := range w.nodes {
+				if f.covers(n) && f.rejects(n) == "" {
+					wanted++
+				}
+			}
+		}
+		if current != wanted {
+			t.Fatalf("group %s has %d current instances, not %d:\n%s", g.Name, current, wanted, w.show())
 		}
 	}
 }

@@ -224,3 +224,24 @@ func TestPortsAreChosen(t *testing.T) {
 		}
 	}
 }
+
+func TestAwaitsRoom(t *testing.T) {
+	for _, row := range []struct {
+		node, job string
+		want      bool
+	}{
+		{"n1 cpu=100", "batch / web cpu=200", true},
+		{"n1", "batch / web count=2 constraint=distinct_hosts", true},
+		{"n1", "batch / web constraint=meta.rack|=|r1", false},
+		{"n1 sick=raw_exec", "batch / web", false},
+		{"n1 dc=dc9", "batch dc=dc1 / web", false},
+	} {
+		w := newWorld()
+		w.addNode(strings.Fields(row.node))
+		w.setJob(row.job)
+		plan := w.settle()
+		if len(plan.Evals) != 1 || AwaitsRoom(&plan.Evals[0]) != row.want {
+			t.Errorf("%s on %s: %t is wrong\n%s", row.job, row.node, !row.want, w.describe(&plan))
+		}
+	}
+}

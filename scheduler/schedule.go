@@ -220,3 +220,14 @@ func (p *planner) blocked(eval cluster.Evaluation) cluster.Evaluation {
 	}
 	return eval
 }
+
+// AwaitsRoom reports whether the blocked evaluation may be helped by an allocation that ends: some node was refused
+// for what runs there. Otherwise it waits for a node to join or to change.
+func AwaitsRoom(blocked *cluster.Evaluation) bool {
+	for _, metric := range blocked.FailedTGAllocs {
+		if metric.NodesExhausted > 0 || metric.ConstraintFiltered[cluster.OperandDistinctHosts] > 0 {
+			return true
+		}
+	}
+	return false
+}
