@@ -147,12 +147,12 @@ func (s *Service) Endpoints() iter.Seq2[*cluster.Allocation, int] {
 
 // Services goes through the services of a namespace (or cluster.AllNamespaces) that have an endpoint, by namespace
 // and name.
-func (sn *Snapshot) Services(namespace string) iter.Seq[Service] {
+func (sn *Snapshot) Services(namespace string) iter.Seq[*Service] {
 	start := serviceKey{namespace: namespace}
 	if namespace == cluster.AllNamespaces {
 		start = serviceKey{}
 	}
-	return func(yield func(Service) bool) {
+	return func(yield func(*Service) bool) {
 		for key, entry := range sn.services.from(start) {
 			if namespace != cluster.AllNamespaces && key.namespace != namespace {
 				return
@@ -165,17 +165,17 @@ func (sn *Snapshot) Services(namespace string) iter.Seq[Service] {
 }
 
 // Service is one service; one that has no endpoint is empty.
-func (sn *Snapshot) Service(namespace, name string) Service {
+func (sn *Snapshot) Service(namespace, name string) *Service {
 	key := serviceKey{namespace, name}
 	entry, ok := sn.services.get(key)
 	if !ok {
-		return Service{Namespace: namespace, Name: name, Index: sn.tables[Services].removed}
+		return &Service{Namespace: namespace, Name: name, Index: sn.tables[Services].removed}
 	}
 	return sn.service(key, entry)
 }
 
-func (sn *Snapshot) service(key serviceKey, entry *serviceEntry) Service {
-	return Service{key.namespace, key.name, entry.changed, entry.endpoints, sn.allocs}
+func (sn *Snapshot) service(key serviceKey, entry *serviceEntry) *Service {
+	return &Service{key.namespace, key.name, entry.changed, entry.endpoints, sn.allocs}
 }
 
 // prefix is the beginning of an ID's text.
