@@ -13,11 +13,11 @@ import (
 // strings that double, a dynamic block over a product of lists. Three things keep it small: how deep and how long the
 // syntax may be, a budget for all values that expressions of one file make, and a bound on dynamic blocks.
 const (
-	maxWork      = 16 << 20 // bytes of text that the expressions of a file may make
-	stepCost     = 16       // of a value and of each of its elements, beside their text: what it takes to make and to walk over them
-	maxNesting   = 100      // brackets within brackets
-	maxOperators = 10_000   // of a file; each may be one level of recursion
-	maxExponent  = 1100     // of a number, in bits: a little more than a float64 holds
+	maxWork      = 8 << 20 // bytes of text that the expressions of a file may make
+	stepCost     = 16      // of a value and of each of its elements, beside their text: what it takes to make and to walk over them
+	maxNesting   = 100     // brackets within brackets
+	maxOperators = 10_000  // of a file; each may be one level of recursion
+	maxExponent  = 1100    // of a number, in bits: a little more than a float64 holds
 )
 
 var errTooMuch = fmt.Errorf("the expressions of this file make more than %d MB of values; make lists and texts smaller", maxWork>>20)

@@ -91,7 +91,7 @@ func (p *parser) declaration(b *hcl.Block) *variable {
 	p.diags = append(p.diags, diags...)
 	v := &variable{name: b.Labels[0], at: b.DefRange, kind: cty.DynamicPseudoType, validations: content.Blocks}
 	if attr := content.Attributes["type"]; attr != nil {
-		kind, diags := typeexpr.Type(attr.Expr)
+		kind, diags := typeOf(attr.Expr)
 		p.diags = append(p.diags, diags...)
 		if diags.HasErrors() {
 			return nil
@@ -115,6 +115,19 @@ func (p *parser) declaration(b *hcl.Block) *variable {
 		return nil
 	}
 	return v
+}
+
+// typeOf reads a type. In the JSON syntax it is a string that is parsed only here.
+func typeOf(expr hcl.Expression) (cty.Type, hcl.Diagnostics) {
+	if _, native := expr.(hclsyntax.Expression); !native {
+		if text, _ := expr.Value(nil); text.Type() == cty.String && !text.IsNull() {
+			if problem := checkNesting(File{expr.Range().Filename, []byte(text.AsString())}, hclsyntax.LexExpression); problem != nil {
+				problem.Subject = expr.Range().Ptr()
+				return cty.DynamicPseudoType, hcl.Diagnostics{problem}
+			}
+		}
+	}
+	return typeexpr.Type(expr)
 }
 
 // infer completes the type from the declared one and the default. The type of a list or an object without declaration
