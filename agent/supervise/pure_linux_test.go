@@ -244,12 +244,16 @@ func TestCgroupVersion2(t *testing.T) {
 	if n := g.oomKills(); n != 1 {
 		t.Errorf("%d processes killed for memory", n)
 	}
-	if n, err := g.strike(0); n != 0 || err != nil {
+	if n, err := g.strike(); n != 0 || err != nil {
 		t.Errorf("strike at nothing: %d %v", n, err)
+	}
+	os.WriteFile(filepath.Join(g.unified(), "cgroup.events"), []byte("populated 1\nfrozen 0\n"), 0o644)
+	if n, err := g.strike(); n != 1 || err != nil {
+		t.Errorf("strike at one that is just ending: %d %v", n, err)
 	}
 	os.Mkdir(filepath.Join(g.unified(), "below"), 0o755)
 	os.WriteFile(filepath.Join(g.unified(), "below", "cgroup.procs"), []byte("999999999\n"), 0o644)
-	if n, err := g.strike(0); n != 1 || err != nil {
+	if n, err := g.strike(); n != 1 || err != nil {
 		t.Errorf("strike at one in a group below: %d %v", n, err)
 	}
 	if b, _ := os.ReadFile(filepath.Join(g.unified(), "cgroup.kill")); string(b) != "1" {

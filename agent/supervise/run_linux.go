@@ -153,11 +153,11 @@ func (s *supervisor) occupy(b *bequest) error {
 
 // adapt sets up the process: what it is to the kernel and to its children.
 func (s *supervisor) adapt() error {
-	if fd, err := unix.PidfdOpen(os.Getpid(), 0); err != nil {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
 		return fmt.Errorf("open own process: %w: Linux 5.3 or newer is needed", err)
-	} else {
-		unix.Close(fd)
 	}
+	unix.Close(fd)
 	if err := closeOnExec(); err != nil {
 		return err
 	}
@@ -186,7 +186,6 @@ func (s *supervisor) adapt() error {
 		s.log.Warn("tasks cannot be fully contained", "mode", s.mode.String(), "err", reason)
 	}
 	s.children = newChildren()
-	var err error
 	s.mover, err = openMover(s.log)
 	return err
 }

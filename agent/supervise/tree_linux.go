@@ -26,8 +26,8 @@ type tree struct {
 // kill ends all of it and returns when nothing is left. The bound on its time is ctx.
 func (t tree) kill(ctx context.Context) error {
 	pause := time.Millisecond
-	for round := 0; ; round++ {
-		left, err := t.strike(round)
+	for {
+		left, err := t.strike()
 		if err != nil {
 			return fmt.Errorf("kill task %q: %w", t.id, err)
 		}
@@ -44,9 +44,9 @@ func (t tree) kill(ctx context.Context) error {
 }
 
 // strike kills what is there now, and reports how many it found.
-func (t tree) strike(round int) (int, error) {
+func (t tree) strike() (int, error) {
 	if t.group != nil {
-		return t.group.strike(round)
+		return t.group.strike()
 	}
 	found, err := t.members()
 	for _, s := range found {
@@ -86,10 +86,12 @@ func (t tree) members() ([]stat, error) {
 
 // strike kills what is in the group now, all at once where the kernel can (cgroup.kill, Linux 5.14),
 // else frozen, so that nothing is born meanwhile. It reports how many processes it found.
-func (g *group) strike(round int) (int, error) {
+func (g *group) strike() (int, error) {
 	pids, err := g.pids()
 	if err != nil || len(pids) == 0 {
-		return 0, err
+		// A process that is just ending is not listed any more, but may still have its files and
+		// ports; the group stays populated until it has let go of them.
+		return int(readTable(g.unified(), "cgroup.events")["populated"]), err
 	}
 	if g.in.unified != "" {
 		kill := filepath.Join(g.unified(), "cgroup.kill")
