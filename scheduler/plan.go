@@ -22,7 +22,7 @@ type Input struct {
 	Deployment *cluster.Deployment   // the job's newest, nil if it has none
 	Evals      []*cluster.Evaluation // the job's other unfinished ones: blocked, pending, waiting for their time
 
-	Nodes         []Node // all nodes of the cluster, ascending by ID
+	Nodes         []Node // all nodes of the cluster, ascending by ID; an allocation on any other node is lost
 	SnapshotIndex uint64 // the index of the state that all this was read from
 }
 

@@ -19,7 +19,8 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 //	set NAME key=value…         a node becomes down, ready, ineligible, eligible, or has another meta.key
 //	job TYPE key=value… / GROUP key=value… / …      a version of the job is registered
 //	stop-job, purge-job
-//	plan, plan blocked, plan due    a fresh evaluation is planned and carried out, or the blocked one, or one whose time has come
+//	plan, plan blocked, plan woken, plan due    a fresh evaluation is planned and carried out, or the blocked one (made
+//	                            pending or not), or one whose time has come
 //	agents                      the nodes do what they should
 //	report NAME STATUS [HEALTH], user-stop NAME
 //	watch                       the deployment is looked at, and the evaluation planned that it asks for
@@ -143,9 +144,17 @@ func (w *world) planCommand(t *testing.T, which string) string {
 		if which == "blocked" && e.Status == cluster.EvalBlocked || which == "due" && due {
 			eval = e
 		}
+		if which == "woken" && e.Status == cluster.EvalBlocked {
+			woken := *e
+			woken.Status = cluster.EvalPending
+			eval = &woken
+		}
 	}
 	plan := w.plan(eval)
 	text := w.describe(&plan)
+	if which == "blocked" || which == "woken" {
+		text += "       and is " + plan.Eval.Status + "\n"
+	}
 	if again := Schedule(w.input(w.newEval())); !again.Empty() {
 		t.Errorf("planned twice: the second plan is not empty:\n%sthe first was:\n%s", w.describe(&again), text)
 	}

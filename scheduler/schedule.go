@@ -180,7 +180,8 @@ func (p *planner) finish() {
 	eval.SnapshotIndex = p.in.SnapshotIndex
 	eval.QueuedAllocations = p.queued
 	failed := len(eval.FailedTGAllocs) > 0
-	waiting := p.in.Eval.Status == cluster.EvalBlocked && failed
+	// One that waited before, and may have been made pending to be tried again, goes on waiting itself.
+	waiting := failed && (p.in.Eval.Status == cluster.EvalBlocked || p.in.Eval.TriggeredBy == cluster.TriggerQueuedAllocs)
 	eval.Status, eval.StatusDescription = cluster.EvalComplete, ""
 	if waiting {
 		eval.Status, eval.StatusDescription = cluster.EvalBlocked, blockedDescription
@@ -198,6 +199,7 @@ func (p *planner) finish() {
 		waiting = true
 		eval.BlockedEval = other.ID
 		if next := p.blocked(*other); !reflect.DeepEqual(next, *other) {
+			next.SnapshotIndex = p.in.SnapshotIndex
 			p.plan.Evals = append(p.plan.Evals, next)
 		}
 	}

@@ -16,7 +16,8 @@ type Progress struct {
 
 // Watch looks at the deployment of the input after anything about it, its job or its allocations changed, or at Progress.Wake.
 // It ends a deployment that has succeeded or failed, extends the deadline of one that progresses, and asks for an
-// evaluation when the next step may be taken. The input needs no Eval. Without an active deployment there is no progress, nor
+// evaluation when the next step may be taken. The input needs no Eval, but it
+// does need the nodes: whether a step is possible is found by planning it. Without an active deployment there is no progress, nor
 // for one whose job was stopped or changed: the evaluation of that change cancels it. Looking twice does no harm: an evaluation is not asked for while one is pending.
 func Watch(in Input) Progress {
 	d := in.Deployment
@@ -140,10 +141,26 @@ func nextStep(in Input) *cluster.Evaluation {
 	return eval
 }
 
-// mayStep is a quick look whether an old instance is left: only then a whole plan is tried.
+// mayStep is a quick look whether in some group an old instance is left and another step is allowed: only then a whole
+// plan is tried.
 func mayStep(in Input) bool {
+	room, old := map[string]int{}, map[string]bool{}
+	for name := range in.Deployment.TaskGroups {
+		if g := in.Job.Group(name); g != nil && g.Update != nil {
+			room[name] = g.Update.MaxParallel
+		}
+	}
 	for _, a := range in.Allocs {
-		if !a.Terminal() && !(a.Job.Version == in.Job.Version && a.Job.CreateIndex == in.Job.CreateIndex) {
+		switch current := a.Job.Version == in.Job.Version && a.Job.CreateIndex == in.Job.CreateIndex; {
+		case a.ServerTerminal() || a.ClientStatus == cluster.ClientLost:
+		case !current:
+			old[a.TaskGroup] = true
+		case a.Health != cluster.HealthHealthy && a.DeploymentID == in.Deployment.ID:
+			room[a.TaskGroup]--
+		}
+	}
+	for name := range old {
+		if room[name] > 0 {
 			return true
 		}
 	}

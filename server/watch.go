@@ -41,8 +41,14 @@ func (s *Server) driveDeployments(ctx context.Context) error {
 	for ctx.Err() == nil {
 		snapshot, now := s.Snapshot(), time.Now()
 		next := time.Time{}
+		var nodes []scheduler.Node
 		for deployment := range snapshot.ActiveDeployments() {
-			progress := scheduler.Watch(s.watched(snapshot, deployment, now))
+			if nodes == nil {
+				nodes = s.overlay.nodes(snapshot)
+			}
+			in := s.watched(snapshot, deployment, now)
+			in.Nodes = nodes
+			progress := scheduler.Watch(in)
 			if !progress.Wake.IsZero() {
 				next = earlier(next, progress.Wake)
 			}
