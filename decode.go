@@ -391,7 +391,7 @@ func isEmptyBody(object map[string]any) bool {
 	return true
 }
 
-// isEmpty reports whether a JSON value (or a whole number in its place) says nothing.
+// isEmpty reports whether a JSON value says nothing.
 func isEmpty(value any) bool {
 	switch v := value.(type) {
 	case nil:
@@ -401,8 +401,6 @@ func isEmpty(value any) bool {
 	case bool:
 		return !v
 	case float64:
-		return v == 0
-	case int64:
 		return v == 0
 	case json.Number:
 		number, err := v.Float64()

@@ -170,8 +170,14 @@ type Setting struct {
 }
 
 // Refuses reports whether the value, decoded from JSON, asks for something. An empty value (null, "", 0,
-// false, [] or {}, and objects of these) does not.
+// false, [] or {}, and objects of these) does not, except that false does where true is what happens anyway.
 func (s Setting) Refuses(value any) bool {
+	if s.Fine == true {
+		return value == false
+	}
+	if whole, ok := value.(int64); ok {
+		value = float64(whole)
+	}
 	return !isEmpty(value) && (s.Fine == nil || !reflect.DeepEqual(value, s.Fine))
 }
 
@@ -221,7 +227,7 @@ var unsupported = map[reflect.Type][]Setting{
 	reflect.TypeFor[RestartPolicy]():  {attribute("RenderTemplates", "render_templates")},
 	reflect.TypeFor[UpdateStrategy](): {attribute("AutoRevert", "auto_revert"), attribute("AutoPromote", "auto_promote"), attribute("Canary", "canary")},
 	reflect.TypeFor[Network](): {
-		attribute("Device", "device"), attribute("CIDR", "cidr"), attribute("IP", "ip"), attribute("MBits", "mbits"),
+		attribute("Device", "device"), attribute("CIDR", "cidr"), attribute("IP", "ip"), attribute("MBits", "mbits").but(10.0), // what old clients fill in
 		attribute("Hostname", "hostname"), block("DNS", "dns"), block("CNI", "cni"),
 	},
 	reflect.TypeFor[Port](): {attribute("HostNetwork", "host_network").but("default"), attribute("IgnoreCollision", "ignore_collision")},

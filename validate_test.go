@@ -131,6 +131,25 @@ var validations = []struct {
 			g.Services = append(g.Services, s)
 		}
 	}, []string{`group "g": The group has 65 services, the limit is 64`}},
+	{"constraints", func(j *Job, g *TaskGroup, t *Task) {
+		j.Constraints = []Constraint{
+			{"${attr.x}", "1", "="}, {"${meta.x}", "[a", "regexp"}, {"${node.class}", "~> 1.0", "version"}, {"${node.pool}", "x", "version"},
+			{"${attr.x}", "~> 1", "semver"}, {"${attr.x}", "", "is_set"}, {"${attr.x}", "1", "is_not_set"}, {"", "true", "distinct_hosts"},
+			{"${node.region}", "1", "="}, {"literal", "1", "="}, {"", "x", "="}, {"${attr.x}", "", "<"}, {"${attr.x}", "1", "distinct_property"}, {"${attr.x}", "1", "~"},
+		}
+		t.Constraints = []Constraint{{"", "", "distinct_hosts"}}
+	}, []string{
+		"constraint[1] > value: Regular expression failed to compile: error parsing regexp: missing closing ]: `[a`",
+		"constraint[3] > value: Version constraint is invalid: malformed constraint: x",
+		`constraint[4] > value: Semver constraint is invalid: "~> 1"; write one such as ">= 1.2.0"`,
+		`constraint[6] > value: Operator "is_not_set" does not support an RTarget; remove the value`,
+		`constraint[8] > attribute: unsupported attribute "${node.region}"; write ${node.unique.id}, ${node.datacenter}, ${node.unique.name}, ${node.class}, ${node.pool}, ${attr.…} or ${meta.…}`,
+		`constraint[10]: No LTarget provided but is required by constraint; write an attribute`,
+		`constraint[11]: Operator "<" requires an RTarget; write a value`,
+		`constraint[12]: the operator "distinct_property" is not supported yet; remove the constraint`,
+		`constraint[13] > operator: Unknown constraint type "~"; write one of = != < <= > >= regexp version semver set_contains is_set is_not_set distinct_hosts`,
+		`group "g" > task "t" > constraint[0]: distinct_hosts constraints must be placed on the job or the group, not on a task`,
+	}},
 	{"long pattern", func(j *Job, g *TaskGroup, t *Task) {
 		j.Constraints = []Constraint{{"${attr.x}", strings.Repeat("a", 1001), "regexp"}}
 	}, []string{`constraint[0] > value: The value "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"… is 1001 bytes long, the limit is 1000`}},
