@@ -107,7 +107,7 @@ func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
 			h.Logger.Error("request crashed: this is a bug", "method", hr.Method, "path", hr.URL.Path, "err", fault, "stack", string(debug.Stack()))
 			h.fail(w, hr, cluster.Errorf(cluster.CodeInternal, "answer %s: the server hit a bug of its own; its log has the details", hr.URL.Path))
 		}
-		h.meters.answered(route, w.code(), time.Since(began))
+		h.meters.answered(route, w.code(), time.Since(began)-w.waited)
 	}()
 	if err := h.admit(hr); err != nil {
 		h.fail(w, hr, err)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httputil"
+	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
@@ -49,7 +50,7 @@ func (h *apiHandler) read(w *reply, r *request, e endpoint) error {
 		return err
 	}
 	if r.index > 0 && newest(snapshot, found.keys) <= r.index {
-		if snapshot, err = h.waitFor(r, found.keys); err != nil {
+		if snapshot, err = h.waitFor(w, r, found.keys); err != nil {
 			return err
 		}
 		if found, err = e.read(r, snapshot); err != nil {
@@ -81,12 +82,13 @@ func newest(snapshot *state.Snapshot, keys []state.Key) uint64 {
 
 // waitFor waits until one of the keys changes after the request's index or the request's time is over. Some chance is
 // added to the time, so that callers who began together do not come back together.
-func (h *apiHandler) waitFor(r *request, keys []state.Key) (*state.Snapshot, error) {
+func (h *apiHandler) waitFor(w *reply, r *request, keys []state.Key) (*state.Snapshot, error) {
 	wait := r.wait + rand.N(r.wait/16+1)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	h.meters.waiting.Inc()
 	defer h.meters.waiting.Dec()
+	defer func(began time.Time) { w.waited += time.Since(began) }(time.Now())
 	snapshot, err := h.Core.Store().Wait(ctx, r.index, keys...)
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, cluster.Errorf(cluster.CodeUnavailable, "wait for a change: %w", err)

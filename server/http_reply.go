@@ -28,7 +28,8 @@ const (
 type reply struct {
 	http.ResponseWriter
 	control *http.ResponseController
-	status  int // 0 before the answer has begun
+	status  int           // 0 before the answer has begun
+	waited  time.Duration // for a change, before the answer
 }
 
 // WriteHeader begins the answer.

@@ -148,14 +148,11 @@ func (h *apiHandler) checkNamespace(r *request) error {
 		return nil // these look at the namespace themselves, if at all
 	case r.namespace != cluster.AllNamespaces:
 		return knownNamespace(h.Core.Snapshot().Namespace(r.namespace) != nil, r.namespace)
-	case slices.Contains(wildcardRoutes, r.route) || strings.Contains(r.route.Path, "{") && !strings.HasPrefix(r.route.Path, "/v1/job/") && !strings.HasPrefix(r.route.Path, "/v1/service/"):
-		return nil
+	case strings.HasPrefix(r.route.Path, "/v1/job/"), strings.HasPrefix(r.route.Path, "/v1/service/"):
+		return cluster.Errorf(cluster.CodeInvalid, "read namespace: %q stands for all of them and works for lists alone; name one", cluster.AllNamespaces)
 	}
-	return cluster.Errorf(cluster.CodeInvalid, "read namespace: %q stands for all of them and works for lists alone; name one", cluster.AllNamespaces)
+	return nil // lists of everything, and what has an ID of its own
 }
-
-// wildcardRoutes list what all namespaces have.
-var wildcardRoutes = []api.Route{api.JobsList, api.AllocsList, api.EvalsList, api.EvalsCount, api.DeploysList, api.ServicesList, api.SearchPrefix}
 
 func knownNamespace(known bool, name string) error {
 	if known {

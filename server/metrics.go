@@ -32,7 +32,7 @@ func newMeters(c HTTPConfig) meters {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cluster_http_requests_total",
 			Help: "Requests answered, by route and status."}, []string{"route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cluster_http_request_seconds",
-			Help:    "Time to the end of an answer, by route; blocking reads count with their wait.",
+			Help:    "Time to the end of an answer, by route, without what a blocking read waited.",
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60}}, []string{"route"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "cluster_http_blocked_reads",
 			Help: "Reads that wait for a change now."}),

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"hash/fnv"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ func listServices(r *request, sn *state.Snapshot) (reading, error) {
 				lists = append(lists, api.ServiceList{Namespace: service.Namespace})
 			}
 			last := &lists[len(lists)-1]
-			last.Services = append(last.Services, api.ServiceStub{ServiceName: service.Name, Tags: tagsOf(registrations(sn, service))})
+			last.Services = append(last.Services, api.ServiceStub{ServiceName: service.Name, Tags: tagsOf(registrations(sn, service.Name, service.Endpoints()))})
 		}
 		return lists, nil
 	}}, nil
@@ -43,17 +44,17 @@ func tagsOf(endpoints []*cluster.ServiceRegistration) []string {
 	return slices.Compact(tags)
 }
 
-// registrations are the endpoints of one service.
-func registrations(sn *state.Snapshot, service state.Service) []*cluster.ServiceRegistration {
+// registrations are the endpoints of the service of that name.
+func registrations(sn *state.Snapshot, name string, endpoints iter.Seq2[*cluster.Allocation, int]) []*cluster.ServiceRegistration {
 	var found []*cluster.ServiceRegistration
 	seen := map[cluster.ID]bool{}
-	for alloc := range service.Endpoints() {
+	for alloc := range endpoints {
 		if seen[alloc.ID] {
 			continue
 		}
 		seen[alloc.ID] = true
 		for _, registration := range cluster.Registrations(alloc, sn.Node(alloc.NodeID)) {
-			if registration.ServiceName == service.Name {
+			if registration.ServiceName == name {
 				found = append(found, &registration)
 			}
 		}
@@ -71,7 +72,8 @@ func readService(r *request, sn *state.Snapshot) (reading, error) {
 		view: func(e *cluster.ServiceRegistration) *cluster.ServiceRegistration { return e },
 	}
 	return reading{[]state.Key{state.ServiceKey(r.namespace, r.arg)}, func(api.Meta) (any, error) {
-		found, err := endpoints.list(r, slices.Values(registrations(sn, sn.Service(r.namespace, r.arg))))
+		service := sn.Service(r.namespace, r.arg)
+		found, err := endpoints.list(r, slices.Values(registrations(sn, service.Name, service.Endpoints())))
 		if err != nil {
 			return nil, err
 		}
