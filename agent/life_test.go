@@ -1,0 +1,412 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/driver"
+)
+
+func TestAnAllocationRunsAndStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web", "side"), nil)
+		sleep(time.Second)
+		if got := w.running(); len(got) != 2 {
+			t.Fatalf("running: %v", got)
+		}
+		if got := w.alloc(a.ID); got.ClientStatus != cluster.ClientRunning {
+			t.Fatalf("status: %v", got.ClientStatus)
+		}
+		w.change(a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+		sleep(time.Second)
+		if got := w.known(); len(got) != 0 {
+			t.Errorf("left at the driver: %v", got)
+		}
+		got := w.alloc(a.ID)
+		if got.ClientStatus != cluster.ClientComplete {
+			t.Errorf("status: %v", got.ClientStatus)
+		}
+		want := "Received, Task Setup, Started, Killing, Terminated, Killed"
+		if s := taskOf(t, got, "web"); diary(s) != want || s.State != cluster.TaskDead || s.Failed || s.FinishedAt == 0 {
+			t.Errorf("web: %s, %+v", diary(s), s)
+		}
+	})
+}
+
+func TestAStubbornTaskIsKilledAfterItsTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["web"] = func(int) script { return script{stubborn: true} }
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) {
+			j.TaskGroups[0].Tasks[0].KillTimeout = time.Hour // the node allows 30 s
+			j.TaskGroups[0].Tasks[0].KillSignal = "SIGUSR1"
+			j.TaskGroups[0].ShutdownDelay = 3 * time.Second
+			j.TaskGroups[0].Services = []cluster.Service{{Name: "web", PortLabel: "http"}}
+		}, "web"), nil)
+		sleep(time.Second)
+		if got := w.alloc(a.ID).Passing; got != 1 {
+			t.Fatalf("passing: %b", got)
+		}
+		w.change(a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+		sleep(2 * time.Second)
+		if got := w.alloc(a.ID); got.Passing != 0 || got.ClientStatus != cluster.ClientRunning || len(w.signals) != 0 {
+			t.Fatalf("during the shutdown delay: passing %b, status %v, signals %v", got.Passing, got.ClientStatus, w.signals)
+		}
+		sleep(2 * time.Second)
+		if want := []string{a.ID.String() + "/web/1 SIGUSR1"}; !slices.Equal(w.signals, want) {
+			t.Fatalf("signals: %v", w.signals)
+		}
+		sleep(28 * time.Second)
+		if len(w.running()) != 1 {
+			t.Fatal("killed too early")
+		}
+		sleep(2 * time.Second)
+		if got := w.alloc(a.ID); got.ClientStatus != cluster.ClientComplete || len(w.known()) != 0 {
+			t.Errorf("status %v, left %v", got.ClientStatus, w.known())
+		}
+	})
+}
+
+func TestRestartsAndTheirEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["web"] = func(int) script { return script{runs: time.Second, exit: driver.Exit{Code: 3}} }
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web", "side"), nil)
+		sleep(time.Minute)
+		got := w.alloc(a.ID)
+		web, side := taskOf(t, got, "web"), taskOf(t, got, "side")
+		if got.ClientStatus != cluster.ClientFailed || !web.Failed || web.Restarts != 3 || side.Failed || side.State != cluster.TaskDead {
+			t.Errorf("status %v, web %+v, side %+v", got.ClientStatus, web, side)
+		}
+		if !strings.HasSuffix(diary(web), "Restarting, Started, Terminated, Not Restarting") {
+			t.Errorf("web: %s", diary(web))
+		}
+		if want := "Received, Task Setup, Started, Sibling Task Failed, Killing, Terminated, Killed"; diary(side) != want {
+			t.Errorf("side: %s", diary(side))
+		}
+		if text := side.Events[3].DisplayMessage(); text != `Task's sibling "web" failed` {
+			t.Errorf("side: %s", text)
+		}
+		if len(w.known()) != 0 {
+			t.Errorf("left: %v", w.known())
+		}
+	})
+}
+
+func TestStartsThatFail(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		err      error
+		restarts uint32
+		diary    string
+	}{
+		{"hopeless", driver.Invalidf("no such image"), 0, "Received, Task Setup, Driver Failure, Not Restarting"},
+		{"passing", fmt.Errorf("engine away"), 3, "Restarting, Driver Failure, Not Restarting"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.scripts["web"] = func(int) script { return script{startFails: c.err} }
+				n := w.start(0)
+				defer n.stop()
+				a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+				sleep(time.Minute)
+				got := w.alloc(a.ID)
+				web := taskOf(t, got, "web")
+				if got.ClientStatus != cluster.ClientFailed || web.Restarts != c.restarts || !strings.HasSuffix(diary(web), c.diary) {
+					t.Errorf("status %v, restarts %d, %s", got.ClientStatus, web.Restarts, diary(web))
+				}
+			})
+		})
+	}
+}
+
+func TestAMissingDriverFailsTheTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) { j.TaskGroups[0].Tasks[0].Driver = "warp" }, "web"), nil)
+		sleep(time.Second)
+		web := taskOf(t, w.alloc(a.ID), "web")
+		if !web.Failed || web.Events[2].DisplayMessage() != `start task: this node has no driver "warp"` {
+			t.Errorf("%+v", web.Events)
+		}
+	})
+}
+
+func TestAStopEndsALongStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["web"] = func(int) script { return script{startTakes: time.Hour} }
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+		sleep(time.Minute)
+		got := w.alloc(a.ID)
+		if web := taskOf(t, got, "web"); got.ClientStatus != cluster.ClientPending || diary(web) != "Received, Task Setup, Driver" {
+			t.Fatalf("status %v, %s", got.ClientStatus, diary(web))
+		}
+		w.change(a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+		sleep(time.Second)
+		got = w.alloc(a.ID)
+		if web := taskOf(t, got, "web"); got.ClientStatus != cluster.ClientComplete || web.Failed || len(w.known()) != 0 {
+			t.Errorf("status %v, %+v, left %v", got.ClientStatus, web, w.known())
+		}
+	})
+}
+
+func TestAUserRestartIsImmediateAndNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) {
+			j.TaskGroups[0].Tasks[0].RestartPolicy.Attempts = 0
+		}, "web", "side"), nil)
+		sleep(time.Second)
+		for i := range 3 {
+			w.change(a, func(a *cluster.Allocation) {
+				*a = *a.WithDetails(func(r *cluster.AllocationRare) { r.RestartRequested = int64(i + 1) })
+			})
+			sleep(time.Second)
+		}
+		got := w.alloc(a.ID)
+		web := taskOf(t, got, "web")
+		if got.ClientStatus != cluster.ClientRunning || web.Restarts != 3 || web.State != cluster.TaskRunning || len(w.running()) != 2 {
+			t.Errorf("status %v, web %+v, running %v", got.ClientStatus, web, w.running())
+		}
+		if !strings.HasSuffix(diary(web), "Restart Signaled, Killing, Terminated, Restarting, Started") {
+			t.Errorf("web: %s", diary(web))
+		}
+		n.stop()
+		again := w.start(0) // the wish was heeded: another agent does not heed it again
+		defer again.stop()
+		sleep(time.Second)
+		if web := taskOf(t, w.alloc(a.ID), "web"); web.Restarts != 3 || len(w.starts) != 8 {
+			t.Errorf("restarts %d, starts %v", web.Restarts, w.starts)
+		}
+	})
+}
+
+func TestBatchTasksAreDoneWhenTheySucceed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["work"] = func(attempt int) script {
+			return script{runs: time.Second, exit: driver.Exit{Code: 2 - min(attempt, 2)}}
+		}
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeBatch, nil, "work"), nil)
+		sleep(time.Minute)
+		got := w.alloc(a.ID)
+		if work := taskOf(t, got, "work"); got.ClientStatus != cluster.ClientComplete || work.Restarts != 1 || work.Failed {
+			t.Errorf("status %v, %+v", got.ClientStatus, work)
+		}
+	})
+}
+
+func TestAReplacementWaitsForWhatItReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["web"] = func(int) script { return script{stubborn: true} }
+		n := w.start(0)
+		defer n.stop()
+		old := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+		sleep(time.Second)
+		w.change(old, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+		next := testAlloc(2, cluster.JobTypeService, nil, "web")
+		next.Rare = &cluster.AllocationRare{PreviousAllocation: old.ID}
+		w.change(next, nil)
+		sleep(4 * time.Second)
+		if len(w.starts) != 1 {
+			t.Fatalf("starts: %v", w.starts)
+		}
+		sleep(2 * time.Second)
+		if got := w.running(); len(got) != 1 || !strings.HasPrefix(got[0], next.ID.String()) {
+			t.Errorf("running: %v", got)
+		}
+	})
+}
+
+func TestOnlyDevelopmentNodesTakeTheirTasksAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		a := w.change(testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) { j.TaskGroups[0].ShutdownDelay = time.Hour }, "web"), nil)
+		sleep(time.Second)
+		n.stop()
+		if len(w.running()) != 1 {
+			t.Fatal("the task ended with the agent")
+		}
+		n = w.start(0, func(c *Config) { c.StopTasks = true })
+		sleep(time.Second)
+		if got := w.running(); len(got) != 1 || len(w.starts) != 1 {
+			t.Fatalf("running %v, starts %v", got, w.starts)
+		}
+		n.stop()
+		if len(w.known()) != 0 || w.alloc(a.ID).ClientStatus != cluster.ClientComplete {
+			t.Errorf("left %v, status %v", w.known(), w.alloc(a.ID).ClientStatus)
+		}
+	})
+}
+
+func TestWhatTheServersForgotIsStoppedAndRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+		sleep(time.Second)
+		w.forget(a.ID)
+		sleep(time.Second)
+		if all, living := n.node.Counts(); all != 0 || living != 0 || len(w.known()) != 0 {
+			t.Errorf("%d allocations, %d living, left %v", all, living, w.known())
+		}
+	})
+}
+
+func TestEndedAllocationsAreKeptUpToABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["work"] = func(int) script { return script{runs: time.Second} }
+		n := w.start(0, func(c *Config) { c.GCMaxAllocs = 3; c.GCDiskUsage = 101 })
+		defer n.stop()
+		for i := range 6 {
+			w.change(testAlloc(byte(i+1), cluster.JobTypeBatch, nil, "work"), nil)
+			sleep(2 * time.Second)
+		}
+		sleep(time.Minute)
+		if all, living := n.node.Counts(); all != 3 || living != 0 {
+			t.Errorf("%d allocations, %d living", all, living)
+		}
+		if n.node.runner(cluster.ID{6, 15: 6}) == nil {
+			t.Error("the newest was removed")
+		}
+		sleep(time.Minute)
+		if len(w.starts) != 6 {
+			t.Errorf("what was removed was started again: %v", w.starts)
+		}
+	})
+}
+
+func TestNothingIsLostWhileTheServersAreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["work"] = func(int) script { return script{runs: time.Minute, exit: driver.Exit{Code: 7}} }
+		n := w.start(0)
+		a := w.change(testAlloc(1, cluster.JobTypeBatch, func(j *cluster.Job) {
+			j.TaskGroups[0].Tasks[0].RestartPolicy.Attempts = 0
+		}, "work"), nil)
+		sleep(time.Second)
+		w.setDown(true)
+		sleep(2 * time.Minute)
+		n.stop() // the report dies with the agent
+		n = w.start(0)
+		defer n.stop()
+		sleep(time.Minute)
+		w.setDown(false)
+		sleep(10 * time.Second)
+		got := w.alloc(a.ID)
+		if work := taskOf(t, got, "work"); got.ClientStatus != cluster.ClientFailed || len(work.Events) != 5 || work.Events[3].Details.ExitCode != 7 {
+			t.Errorf("status %v, %s", got.ClientStatus, diary(work))
+		}
+	})
+}
+
+func TestAnIdleNodeOnlyBeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		w.change(testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) {
+			j.TaskGroups[0].Services = []cluster.Service{{Name: "web", PortLabel: "http", Checks: []cluster.Check{{Type: "tcp", Interval: time.Second, Timeout: time.Second}}}}
+		}, "web"), nil)
+		sleep(time.Minute)
+		n.pmu.Lock()
+		points, reports, beats := len(n.points), w.reports, w.beats
+		n.pmu.Unlock()
+		sleep(10 * time.Minute)
+		n.pmu.Lock()
+		defer n.pmu.Unlock()
+		if len(n.points) != points || w.reports != reports || len(w.nodes) != 1 {
+			t.Errorf("it did %v", n.points[points:])
+		}
+		if w.beats-beats != 1200 {
+			t.Errorf("%d beats in 10 minutes", w.beats-beats)
+		}
+	})
+}
+
+func TestReportsAreFewAndSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		sleep(time.Second)
+		begun := time.Now()
+		for i := range 100 {
+			w.change(testAlloc(byte(i+1), cluster.JobTypeService, nil, "web"), nil)
+		}
+		synctest.Wait()
+		sleep(400 * time.Millisecond)
+		for _, a := range w.allocs {
+			if a.ClientStatus != cluster.ClientRunning {
+				t.Fatalf("%v after %v", a.ClientStatus, time.Since(begun))
+			}
+		}
+		if w.reports > 3 {
+			t.Errorf("%d reports", w.reports)
+		}
+	})
+}
+
+func TestTheNodeSaysWhatItHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.driver.Attributes = map[string]string{"version": "27.1"}
+		n := w.start(0, func(c *Config) {
+			c.Meta = map[string]string{"rack": "r1"}
+			c.Total.MemoryMB, c.Reserved.MemoryMB = 1000, 100
+		})
+		defer n.stop()
+		sleep(time.Second)
+		self := w.nodes[0]
+		for key, want := range map[string]string{"nomad.service_discovery": "true", "nomad.version": "2.0.6", "driver.fake": "1",
+			"driver.fake.version": "27.1", "unique.network.ip-address": "127.0.0.1"} {
+			if got := self.Attributes[key]; got != want {
+				t.Errorf("%s: %q, want %q", key, got, want)
+			}
+		}
+		if self.Address() != "127.0.0.1" || self.NodeResources.Cpu.CpuShares < 100 || self.Schedulable().MemoryMB != 900 || self.ID.IsZero() {
+			t.Errorf("%+v", self)
+		}
+		w.mu.Lock()
+		w.driver.Healthy, w.driver.HealthDescription = false, "engine away"
+		w.status = cluster.NodeStatusDown
+		w.mu.Unlock()
+		sleep(time.Minute)
+		last := w.nodes[len(w.nodes)-1]
+		if last.Drivers["fake"].Healthy || last.Attributes["driver.fake"] != "" || last.ComputedClass == self.ComputedClass {
+			t.Errorf("%+v", last.Drivers)
+		}
+		if len(w.nodes) != 3 { // at the start, when it was taken for lost, when the driver fell ill
+			t.Errorf("registered %d times", len(w.nodes))
+		}
+		if last.ID != self.ID {
+			t.Error("another ID")
+		}
+	})
+}
