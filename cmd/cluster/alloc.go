@@ -177,7 +177,7 @@ func (p *program) allocStop() *cli.Command {
 				c.out.line("Evaluation ID: %s", answer.EvalID)
 				return nil
 			}
-			return c.follow(client, following{job: a.Job, eval: answer.EvalID, alloc: id, goal: replaced})
+			return c.follow(client, following{job: a.Job, eval: answer.EvalID, alloc: id, goal: replaced, whole: c.Bool("verbose")})
 		},
 	})
 }
@@ -186,7 +186,7 @@ func (p *program) allocRestart() *cli.Command {
 	return p.command(verb{
 		name: "restart", short: "start an allocation's tasks anew where they are", args: "ID [TASK]", min: 1, max: 2,
 		example: "cluster alloc restart 8d3c1f7a\ncluster alloc restart 8d3c1f7a web",
-		flags: []cli.Flag{verboseFlag(), &cli.BoolFlag{Name: "all-tasks", Usage: "also tasks that have ended"},
+		flags: []cli.Flag{&cli.BoolFlag{Name: "all-tasks", Usage: "also tasks that have ended"},
 			&cli.StringFlag{Name: "task", Usage: "only `TASK`"}},
 		run: func(c *call) error {
 			client, err := c.client()

@@ -303,5 +303,5 @@ func stopJob(c *call) error {
 		return nil
 	}
 	job.Stop = true
-	return c.follow(client, following{job: job, eval: answer.EvalID, goal: stopped})
+	return c.follow(client, following{job: job, eval: answer.EvalID, goal: stopped, whole: c.Bool("verbose")})
 }

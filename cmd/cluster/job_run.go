@@ -83,7 +83,7 @@ func runJob(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.follow(client, following{job: job, eval: answer.EvalID, goal: placed})
+	return c.follow(client, following{job: job, eval: answer.EvalID, goal: placed, whole: c.Bool("verbose")})
 }
 
 func (p *program) jobValidate(name string) *cli.Command {

@@ -25,7 +25,11 @@ type following struct {
 	eval  cluster.ID // the evaluation of the change; zero if there was none
 	alloc cluster.ID // with goal replaced
 	goal  goal
+	whole bool // IDs are printed in full
 }
+
+// name is an ID as the follower wants to see it.
+func (f *following) name(id cluster.ID) string { return short(id, f.whole) }
 
 // scene is all that is known of the change at one moment. It is read in the order of its fields, so that what an
 // evaluation did is seen by all that come after it.
@@ -72,9 +76,9 @@ func (s *scene) verdict() verdict {
 	case e == nil && !s.eval.IsZero(), e != nil && e.Status == cluster.EvalPending:
 		return verdict{}
 	case e != nil && e.Status == cluster.EvalFailed:
-		return verdict{over: true, status: exitUnplaced, text: fmt.Sprintf("Evaluation %q failed: %s", e.ID.Short(), e.StatusDescription)}
+		return verdict{over: true, status: exitUnplaced, text: fmt.Sprintf("Evaluation %q failed: %s", s.name(e.ID), e.StatusDescription)}
 	case e != nil && len(e.FailedTGAllocs) > 0:
-		return verdict{over: true, status: exitUnplaced, text: unplaced(s.job.ID, e)}
+		return verdict{over: true, status: exitUnplaced, text: s.unplaced(e)}
 	}
 	if s.deployment != nil {
 		return s.deployed()
@@ -83,12 +87,12 @@ func (s *scene) verdict() verdict {
 }
 
 // unplaced says what waits and that it goes on waiting.
-func unplaced(job string, e *cluster.Evaluation) string {
+func (s *scene) unplaced(e *cluster.Evaluation) string {
 	text := strings.Join(placementFailures(e), "\n")
 	if e.BlockedEval.IsZero() {
-		return fmt.Sprintf("Job %q could not be placed as a whole\n%s", job, text)
+		return fmt.Sprintf("Job %q could not be placed as a whole\n%s", s.job.ID, text)
 	}
-	return fmt.Sprintf("Job %q could not be placed as a whole\n%s\nEvaluation %q waiting for additional capacity to place remainder", job, text, e.BlockedEval.Short())
+	return fmt.Sprintf("Job %q could not be placed as a whole\n%s\nEvaluation %q waiting for additional capacity to place remainder", s.job.ID, text, s.name(e.BlockedEval))
 }
 
 func (s *scene) replacedVerdict() verdict {
@@ -99,12 +103,12 @@ func (s *scene) replacedVerdict() verdict {
 		case !a.ClientStatus.Terminal(), e == nil && !s.eval.IsZero(), e != nil && e.Status == cluster.EvalPending:
 			return verdict{}
 		case e != nil && len(e.FailedTGAllocs) > 0:
-			return verdict{over: true, status: exitUnplaced, text: unplaced(s.job.ID, e)}
+			return verdict{over: true, status: exitUnplaced, text: s.unplaced(e)}
 		case !a.NextAllocation.IsZero():
-			return verdict{over: true, text: fmt.Sprintf("Allocation %q has stopped, %q takes its place", a.ID.Short(), a.NextAllocation.Short())}
+			return verdict{over: true, text: fmt.Sprintf("Allocation %q has stopped, %q takes its place", s.name(a.ID), s.name(a.NextAllocation))}
 		}
 	}
-	return verdict{over: true, text: fmt.Sprintf("Allocation %q has stopped", s.alloc.Short())}
+	return verdict{over: true, text: fmt.Sprintf("Allocation %q has stopped", s.name(s.alloc))}
 }
 
 // deployed judges by the deployment.
@@ -112,9 +116,9 @@ func (s *scene) deployed() verdict {
 	d := s.deployment
 	switch d.Status {
 	case cluster.DeploymentSuccessful:
-		return verdict{over: true, text: fmt.Sprintf("Deployment %q successful", d.ID.Short())}
+		return verdict{over: true, text: fmt.Sprintf("Deployment %q successful", s.name(d.ID))}
 	case cluster.DeploymentFailed, cluster.DeploymentCancelled:
-		return verdict{over: true, status: exitUnplaced, text: fmt.Sprintf("Deployment %q %s: %s", d.ID.Short(), d.Status, orNone(d.StatusDescription))}
+		return verdict{over: true, status: exitUnplaced, text: fmt.Sprintf("Deployment %q %s: %s", s.name(d.ID), d.Status, orNone(d.StatusDescription))}
 	}
 	return verdict{}
 }
@@ -218,7 +222,7 @@ func (s *scene) changes(before *scene) []string {
 			known[a.ID] = a
 		}
 	} else if !s.eval.IsZero() {
-		say("Monitoring evaluation %q", s.eval.Short())
+		say("Monitoring evaluation %q", s.name(s.eval))
 	}
 	e := s.evaluation()
 	if e != nil && old == nil {
@@ -232,13 +236,13 @@ func (s *scene) changes(before *scene) []string {
 		}
 		if was != e.Status {
 			say("Evaluation status changed: %q -> %q", was, e.Status)
-			say("Evaluation %q finished with status %q", e.ID.Short(), e.Status)
+			say("Evaluation %q finished with status %q", s.name(e.ID), e.Status)
 		}
 	}
 	if s.goal != placed {
 		return lines
 	}
-	return append(lines, deploymentChanges(oldDeployment, s.deployment)...)
+	return append(lines, s.deploymentChanges(oldDeployment)...)
 }
 
 func (s *scene) allocChanges(known map[cluster.ID]api.AllocListStub, first bool) []string {
@@ -250,16 +254,16 @@ func (s *scene) allocChanges(known map[cluster.ID]api.AllocListStub, first bool)
 			if first && a.EvalID != s.eval {
 				continue // it was there before
 			}
-			say("Allocation %q created: node %q, group %q", a.ID.Short(), a.NodeID.Short(), a.TaskGroup)
+			say("Allocation %q created: node %q, group %q", s.name(a.ID), s.name(a.NodeID), a.TaskGroup)
 		} else if was.JobVersion != a.JobVersion {
-			say("Allocation %q modified: node %q, group %q", a.ID.Short(), a.NodeID.Short(), a.TaskGroup)
+			say("Allocation %q modified: node %q, group %q", s.name(a.ID), s.name(a.NodeID), a.TaskGroup)
 		}
 		if was.ClientStatus != a.ClientStatus && seen || !seen && a.ClientStatus != cluster.ClientPending {
-			say("Allocation %q status changed: %q -> %q%s", a.ID.Short(), was.ClientStatus, a.ClientStatus, inBrackets(a.ClientDescription))
+			say("Allocation %q status changed: %q -> %q%s", s.name(a.ID), was.ClientStatus, a.ClientStatus, inBrackets(a.ClientDescription))
 		}
 		for _, task := range slices.Sorted(maps.Keys(a.TaskStates)) {
 			for _, e := range newEvents(was.TaskStates[task].Events, a.TaskStates[task].Events) {
-				say("Allocation %q task %q: %s: %s", a.ID.Short(), task, e.Type, e.DisplayMessage)
+				say("Allocation %q task %q: %s: %s", s.name(a.ID), task, e.Type, e.DisplayMessage)
 			}
 		}
 	}
@@ -292,20 +296,21 @@ func newEvents(old, now []cluster.TaskEventView) []cluster.TaskEventView {
 	return list
 }
 
-func deploymentChanges(old, d *cluster.Deployment) []string {
+func (s *scene) deploymentChanges(old *cluster.Deployment) []string {
+	d := s.deployment
 	if d == nil {
 		return nil
 	}
 	var lines []string
 	if old == nil || old.ID != d.ID {
-		lines = append(lines, fmt.Sprintf("Monitoring deployment %q", d.ID.Short()))
+		lines = append(lines, fmt.Sprintf("Monitoring deployment %q", s.name(d.ID)))
 		old = &cluster.Deployment{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.TaskGroups)) {
 		g, was := d.TaskGroups[name], old.TaskGroups[name]
 		if g.PlacedAllocs != was.PlacedAllocs || g.HealthyAllocs != was.HealthyAllocs || g.UnhealthyAllocs != was.UnhealthyAllocs {
 			lines = append(lines, fmt.Sprintf("Deployment %q group %q: %d desired, %d placed, %d healthy, %d unhealthy",
-				d.ID.Short(), name, g.DesiredTotal, g.PlacedAllocs, g.HealthyAllocs, g.UnhealthyAllocs))
+				s.name(d.ID), name, g.DesiredTotal, g.PlacedAllocs, g.HealthyAllocs, g.UnhealthyAllocs))
 		}
 	}
 	return lines
@@ -315,10 +320,10 @@ func deploymentChanges(old, d *cluster.Deployment) []string {
 func (o *output) picture(s *scene, height int) []string {
 	lines := []string{o.bold(fmt.Sprintf("Job %q, version %d", s.job.ID, s.job.Version))}
 	if e := s.evaluation(); e != nil {
-		lines = append(lines, fmt.Sprintf("Evaluation %s  %s", e.ID.Short(), o.status(e.Status)))
+		lines = append(lines, fmt.Sprintf("Evaluation %s  %s", s.name(e.ID), o.status(e.Status)))
 	}
 	if d := s.deployment; d != nil && s.goal == placed {
-		lines = append(lines, fmt.Sprintf("Deployment %s  %s  %s", d.ID.Short(), o.status(d.Status), printable(d.StatusDescription)), "")
+		lines = append(lines, fmt.Sprintf("Deployment %s  %s  %s", s.name(d.ID), o.status(d.Status), printable(d.StatusDescription)), "")
 		lines = append(lines, o.rows(o.deployed(d))...)
 	}
 	if blocked := blockedEvaluation(s.evals); blocked != nil && s.goal == placed {
@@ -332,7 +337,7 @@ func (o *output) picture(s *scene, height int) []string {
 		if i == room {
 			break
 		}
-		rows = append(rows, []string{a.ID.Short(), a.NodeName, a.TaskGroup, fmt.Sprint(a.JobVersion), o.wish(a), healthOf(a), o.lastEvent(a)})
+		rows = append(rows, []string{s.name(a.ID), a.NodeName, a.TaskGroup, fmt.Sprint(a.JobVersion), o.wish(a), healthOf(a), o.lastEvent(a)})
 	}
 	if len(shown) > 0 {
 		lines = append(append(lines, ""), o.rows(rows)...)

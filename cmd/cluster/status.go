@@ -118,7 +118,7 @@ func showBy(c *call, client *api.Client, find func(*api.Client, string) (cluster
 
 func (p *program) serverMembers(name string) *cli.Command {
 	return p.command(verb{
-		name: name, short: "list the servers", example: "cluster server members", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		name: name, short: "list the servers", example: "cluster server members", flags: []cli.Flag{jsonFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
