@@ -97,6 +97,9 @@ func (t tree) walk(name string, parts []string) (found spot, onward []string, er
 			found.dir, found.base, found.info = dir, part, info
 			return found, nil, nil
 		}
+		if !info.IsDir() {
+			return spot{}, nil, fileError(name, fs.ErrNotExist)
+		}
 		below, err := enter(dir, part, info)
 		if err != nil {
 			return spot{}, nil, fileError(name, err)
@@ -230,7 +233,7 @@ func (s spot) contentType() string {
 
 // fileError says of an error of the file system what a person needs to know.
 func fileError(name string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return cluster.Errorf(cluster.CodeNotFound, "open %q: there is no such file in the allocation's directory", name)
 	}
 	return cluster.Errorf(cluster.CodeInternal, "open %q: %w", name, err)

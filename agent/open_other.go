@@ -2,8 +2,4 @@
 
 package agent
 
-import "errors"
-
 const nonBlocking = 0
-
-var errNotDir = errors.New("not a directory")

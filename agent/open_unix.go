@@ -6,6 +6,3 @@ import "syscall"
 
 // nonBlocking keeps the opening of a pipe from waiting for somebody who writes to it.
 const nonBlocking = syscall.O_NONBLOCK
-
-// errNotDir is what entering a file gives.
-const errNotDir = syscall.ENOTDIR

@@ -168,7 +168,7 @@ func TestHealth(t *testing.T) {
 			*r = r.startFailed(0, cluster.EventDriverFailure, "no", true, moment{Now: 12 * second})
 		}, 13, cluster.HealthUnhealthy, 0},
 		{"a task runs again", func(r *record) {
-			*r = r.exited(0, driver.Exit{Code: 1}, moment{Now: 12 * second}).settle(12 * second).destroyed(0).begun(0, 13*second).started(0, 13*second)
+			*r = r.exited(0, driver.Exit{Code: 1}, moment{Now: 12 * second}).settle(12*second).destroyed(0).begun(0, 13*second).started(0, 13*second)
 			*r = r.checked(r.checks()[0].id, cluster.CheckSuccess).settle(13 * second)
 		}, 20, cluster.HealthUnknown, 23},
 		{"an image takes its time", func(r *record) { r.Tasks[1].Tried, r.Tasks[1].Stage = 0, stageStarting }, 1000, cluster.HealthUnknown, 0},
