@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -377,7 +379,7 @@ func (h *house) sh(id, script string) Spec {
 		ID:      id,
 		Command: "/bin/sh",
 		Args:    []string{"-c", script},
-		Env:     []string{"PATH=/usr/local/bin:/usr/bin:/bin"},
+		Env:     []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOUSE=" + h.logs},
 		Stdout:  Output{Dir: h.logs, Name: id + ".stdout"},
 		Stderr:  Output{Dir: h.logs, Name: id + ".stderr"},
 	}
@@ -505,6 +507,31 @@ func (h *house) clean() {
 		}
 		return found == 0
 	})
+	if h.uid == 0 {
+		h.removeGroups()
+	}
+}
+
+// removeGroups drops the cgroups of tasks that outlived their supervisor.
+func (h *house) removeGroups() {
+	c := h.cgroups()
+	if c == nil {
+		return
+	}
+	h.eventually("the end of all cgroups", func() bool {
+		ok := c.unified == "" || rmdirs(c.unified) == nil
+		for _, v1 := range c.v1 {
+			ok = rmdirs(v1.parent) == nil && ok
+		}
+		return ok
+	})
+}
+
+// cgroups are those of the supervisor, nil if it has none.
+func (h *house) cgroups() *cgroups {
+	sum := sha256.Sum256([]byte(h.rc.Dir))
+	c, _ := openCgroups("/proc", "cluster-"+hex.EncodeToString(sum[:6]), 0)
+	return c
 }
 
 // privileged skips a test that needs root.

@@ -1,8 +1,6 @@
 package supervise
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -87,7 +85,7 @@ func TestTaskBeginsClean(t *testing.T) {
 			"1 -> " + h.rc.Dir + "/pipes/",
 			"2 -> " + h.rc.Dir + "/pipes/",
 			"\n0\n",
-			"\nCLUSTER_TASK_ID=clean\nPATH=/usr/local/bin:/usr/bin:/bin\nSECRET=x\n/usr\n1\n",
+			"\nCLUSTER_TASK_ID=clean\nHOUSE=" + h.logs + "\nPATH=/usr/local/bin:/usr/bin:/bin\nSECRET=x\n/usr\n1\n",
 		} {
 			if !strings.Contains(got, want) {
 				t.Errorf("no %q in:\n%s", want, got)
@@ -314,19 +312,13 @@ func TestLimits(t *testing.T) {
 		}
 		h.exit(s.ID)
 	})
-	g := h.groups()
+	c := h.cgroups()
 	h.eventually("no cgroups of tasks", func() bool {
-		dirs, _ := filepath.Glob(g + "/*/cgroup.procs")
+		dirs, _ := filepath.Glob(c.unified + "/*/cgroup.procs")
+		for _, v1 := range c.v1 {
+			more, _ := filepath.Glob(v1.parent + "/*/cgroup.procs")
+			dirs = append(dirs, more...)
+		}
 		return len(dirs) == 0
 	})
-}
-
-// groups is the directory of the supervisor's cgroups, in one hierarchy.
-func (h *house) groups() string {
-	sum := sha256.Sum256([]byte(h.rc.Dir))
-	c, _ := openCgroups("/proc", "cluster-"+hex.EncodeToString(sum[:6]), 0)
-	if c.unified != "" {
-		return c.unified
-	}
-	return c.v1[0].parent
 }
