@@ -109,11 +109,14 @@ func benchPlan(b *testing.B, s *Store, index uint64, j int, now int64) *CommitPl
 	benchApply(b, s, index+1, &RegisterJob{At: now, Job: job, Eval: eval})
 	done := *eval
 	done.Status = cluster.EvalComplete
-	plan := cluster.Plan{Namespace: job.Namespace, JobID: job.ID, CreateIndex: index + 1, SnapshotIndex: index + 1, Eval: done}
+	deployment := cluster.Deployment{ID: id(uint32(2e6 + j)), Namespace: job.Namespace, JobID: job.ID, JobCreateIndex: index + 1,
+		Status: cluster.DeploymentRunning, TaskGroups: map[string]cluster.DeploymentGroup{"web": {DesiredTotal: benchInstances}}}
+	plan := cluster.Plan{Namespace: job.Namespace, JobID: job.ID, CreateIndex: index + 1, SnapshotIndex: index + 1, Eval: done,
+		Deployments: []cluster.Deployment{deployment}}
 	for i := range benchInstances {
 		at := j*benchInstances + i
 		plan.Places = append(plan.Places, cluster.Placement{
-			NodeID: id(uint32(at % benchNodes)), TaskGroup: "web", Index: int32(i),
+			NodeID: id(uint32(at % benchNodes)), TaskGroup: "web", Index: int32(i), DeploymentID: deployment.ID,
 			Ports: []cluster.AllocatedPort{{Label: "http", HostIP: "", Value: int32(20000 + at/benchNodes), To: 0}},
 		})
 	}
@@ -121,7 +124,7 @@ func benchPlan(b *testing.B, s *Store, index uint64, j int, now int64) *CommitPl
 }
 
 func benchUpdate(a *cluster.Allocation, now int64) cluster.AllocUpdate {
-	return cluster.AllocUpdate{ID: a.ID, ClientStatus: cluster.ClientRunning, TaskStates: []cluster.TaskState{{
+	return cluster.AllocUpdate{ID: a.ID, ClientStatus: cluster.ClientRunning, Health: cluster.HealthHealthy, HealthTime: now + 10e9, TaskStates: []cluster.TaskState{{
 		Name: "server", State: cluster.TaskRunning, StartedAt: now + 9e6,
 		Events: []cluster.TaskEvent{{Time: now, Type: cluster.EventReceived}, {Time: now + 1e6, Type: cluster.EventTaskSetup},
 			{Time: now + 9e6, Type: cluster.EventStarted}},

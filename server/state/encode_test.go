@@ -17,6 +17,7 @@ func samples(t testing.TB) []Command {
 	eval := testEval(1, job)
 	fill(t, reflect.ValueOf(eval).Elem())
 	eval.Status = cluster.EvalPending
+	fill(t, reflect.ValueOf(job).Elem())
 	var node cluster.Node
 	var event cluster.NodeEvent
 	var deployment cluster.Deployment
@@ -86,6 +87,8 @@ func fill(t testing.TB, v reflect.Value) {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(t, v.Elem())
+	case reflect.Interface:
+		v.Set(reflect.ValueOf("text"))
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			v.Set(reflect.ValueOf(time.Unix(7, 8).UTC()))

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/a43e60e4/cluster"
@@ -147,12 +148,13 @@ func (w *writer) putDeployment(given *cluster.Deployment) {
 	w.storeDeployment(&next)
 }
 
-// storeDeployment stores a deployment as it is now.
+// storeDeployment stores a deployment as it is now, made for this batch.
 func (w *writer) storeDeployment(d *cluster.Deployment) {
 	d.ModifyIndex, d.ModifyTime = w.index, w.at
 	w.touchJob(w.linkDeployment(d), jobDeployments)
 	w.change(Deployments)
 	w.touched.add(DeploymentKey(d.ID))
+	w.counting = d
 }
 
 // linkDeployment stores a deployment and what is derived from it. It returns the entry of its job.
@@ -179,14 +181,15 @@ func (w *writer) countDeployment(id cluster.ID, group string, add cluster.Deploy
 	if !ok {
 		return
 	}
-	next := *old
-	next.TaskGroups = make(map[string]cluster.DeploymentGroup, len(old.TaskGroups))
-	for name, g := range old.TaskGroups {
-		next.TaskGroups[name] = g
-	}
 	counts.PlacedAllocs += add.PlacedAllocs
 	counts.HealthyAllocs += add.HealthyAllocs
 	counts.UnhealthyAllocs += add.UnhealthyAllocs
+	if old == w.counting && old.ModifyIndex == w.index {
+		old.TaskGroups[group] = counts // nobody has seen it yet
+		return
+	}
+	next := *old
+	next.TaskGroups = maps.Clone(old.TaskGroups)
 	next.TaskGroups[group] = counts
 	w.storeDeployment(&next)
 }

@@ -218,19 +218,27 @@ const (
 	taskRestarted
 )
 
+func taskFlags(t *cluster.TaskState) (flags byte) {
+	if t.Failed {
+		flags |= taskFailed
+	}
+	if t.StartedAt != 0 {
+		flags |= taskStarted
+	}
+	if t.FinishedAt != 0 {
+		flags |= taskFinished
+	}
+	if t.Restarts != 0 || t.LastRestart != 0 {
+		flags |= taskRestarted
+	}
+	return flags
+}
+
 func encodeTasks(e *encoder, tasks []cluster.TaskState) {
 	encodeSlice(e, tasks, func(t *cluster.TaskState) {
 		e.string(t.Name)
 		e.byte(byte(t.State))
-		flags := byte(0)
-		for _, f := range []struct {
-			set bool
-			bit byte
-		}{{t.Failed, taskFailed}, {t.StartedAt != 0, taskStarted}, {t.FinishedAt != 0, taskFinished}, {t.Restarts != 0 || t.LastRestart != 0, taskRestarted}} {
-			if f.set {
-				flags |= f.bit
-			}
-		}
+		flags := taskFlags(t)
 		e.byte(flags)
 		if flags&taskStarted != 0 {
 			e.int(t.StartedAt - e.base)

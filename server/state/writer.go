@@ -45,9 +45,10 @@ type writer struct {
 	specOf      map[*cluster.Job]uint32 // every version that is kept → its job's number
 	freeNodes   []uint32
 	freeJobs    []uint32
-	requestAges []requestAge // oldest first
-	dirty       []uint32     // jobs whose status is to be derived again
-	unsorted    []*[]uint32  // lists of slots that became unsorted
+	requestAges []requestAge        // oldest first
+	dirty       []uint32            // jobs whose status is to be derived again
+	unsorted    []*[]uint32         // lists of slots that became unsorted
+	counting    *cluster.Deployment // made for the batch by the last change of a deployment, not yet published
 }
 
 type metaEntry struct {
@@ -189,6 +190,7 @@ func (w *writer) remove(t Table) {
 // publish is the state as it stands, for readers.
 func (w *writer) publish() *Snapshot {
 	w.batch++
+	w.counting = nil
 	return &Snapshot{
 		index:       w.index,
 		tables:      w.tables,
