@@ -189,7 +189,7 @@ func (d *dockerd) load(t *testing.T) {
 	importImage(t, d.api(t), probeImage)
 }
 
-func importImage(t testing.TB, api *client.Client, name string, changes ...string) {
+func importImage(t testing.TB, api *client.Client, name string) {
 	t.Helper()
 	content, err := os.ReadFile(drivertest.Probe(t))
 	if err != nil {
@@ -203,7 +203,7 @@ func importImage(t testing.TB, api *client.Client, name string, changes ...strin
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	result, err := api.ImageImport(t.Context(), client.ImageImportSource{Source: &image, SourceName: "-"}, name, client.ImageImportOptions{Changes: changes})
+	result, err := api.ImageImport(t.Context(), client.ImageImportSource{Source: &image, SourceName: "-"}, name, client.ImageImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,7 +62,7 @@ func newImageServer(t *testing.T) *imageServer {
 	z.Write(plain.Bytes())
 	z.Close()
 	config, _ := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux", "config": map[string]any{"Cmd": []string{"/probe", "exit", "3"}},
+		"architecture": runtime.GOARCH, "os": "linux", "config": map[string]any{"Cmd": []string{"/probe", "exit", "3"}, "StopSignal": "SIGUSR1"},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(plain.Bytes())}},
 	})
 	part := func(kind string, content []byte) map[string]any {

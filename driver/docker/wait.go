@@ -80,7 +80,25 @@ func (d *Driver) watch(ctx context.Context, found container.Summary) (driver.Exi
 			return driver.Exit{}, err
 		}
 	}
-	return exit, d.rest(ctx, found, out, &exit)
+	if err := d.rest(ctx, found, out, &exit); err != nil {
+		return driver.Exit{}, err
+	}
+	return d.ranOut(ctx, found.ID, exit)
+}
+
+// ranOut asks again whether memory ran out, where that may be: engines hear of it apart from the end, and a little later.
+func (d *Driver) ranOut(ctx context.Context, containerID string, exit driver.Exit) (driver.Exit, error) {
+	const killed = 128 + 9
+	if exit.Code != killed || exit.OOMKilled {
+		return exit, nil
+	}
+	if err := pause(ctx, 200*time.Millisecond); err != nil {
+		return driver.Exit{}, err
+	}
+	if later, over, err := d.ended(ctx, containerID); err == nil && over {
+		exit.OOMKilled = later.OOMKilled
+	}
+	return exit, nil
 }
 
 // ended reports whether the container has ended, and how. When it has, the engine's log is complete.

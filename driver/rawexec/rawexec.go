@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -71,14 +70,12 @@ type Config struct {
 	// variables that they do not, beside those of the agent itself.
 	Environ   []string
 	DeniedEnv []string
-	Logger    *slog.Logger // nil logs nothing
 }
 
 // Driver runs tasks as processes. It implements driver.Driver. Whoever hears of exits must tell it by Ended.
 type Driver struct {
 	config  Config
 	environ map[string]string // what tasks inherit
-	log     *slog.Logger
 
 	mu      sync.Mutex
 	waiting map[string]*end // by task ID, while somebody waits
@@ -95,10 +92,7 @@ var _ driver.Driver = (*Driver)(nil)
 
 // New makes a driver. It does not use Processes yet.
 func New(c Config) *Driver {
-	d := &Driver{config: c, environ: map[string]string{}, log: c.Logger, waiting: map[string]*end{}}
-	if d.log == nil {
-		d.log = slog.New(slog.DiscardHandler)
-	}
+	d := &Driver{config: c, environ: map[string]string{}, waiting: map[string]*end{}}
 	denied := slices.Concat(agentEnv, c.DeniedEnv)
 	for _, variable := range c.Environ {
 		if name, value, ok := strings.Cut(variable, "="); ok && !anyMatch(denied, name) {

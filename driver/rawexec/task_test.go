@@ -91,7 +91,6 @@ func TestCommandLookup(t *testing.T) {
 	inTask := executable(t, filepath.Join(filepath.Dir(task.LocalDir), "here"))
 	os.WriteFile(filepath.Join(bin, "text"), nil, 0o644)
 	task.Env["PATH"] = "relative:" + bin
-	d := rawexec.New(rawexec.Config{Processes: &recorder{}, Options: rawexec.Options{Enabled: true}})
 	for _, test := range []struct{ command, want, problem string }{
 		{inPath, inPath, ""},
 		{"both", inLocal, ""},
@@ -104,7 +103,7 @@ func TestCommandLookup(t *testing.T) {
 		{"/none", "", `config of task "web": option "command" names "/none": it is not there`},
 	} {
 		r := &recorder{}
-		d = rawexec.New(rawexec.Config{Processes: r, Options: rawexec.Options{Enabled: true}})
+		d := rawexec.New(rawexec.Config{Processes: r, Options: rawexec.Options{Enabled: true}})
 		task.Config = map[string]any{"command": test.command}
 		err := d.Start(t.Context(), task, nil)
 		if test.problem == "" && (err != nil || r.started.Command != test.want) {
@@ -119,7 +118,7 @@ func TestCommandLookup(t *testing.T) {
 func TestRefused(t *testing.T) {
 	task := drivertest.Task(t, "web")
 	d := rawexec.New(rawexec.Config{Processes: &recorder{}, Options: rawexec.Options{Enabled: true}})
-	for option, want := range map[string]any{
+	for option, want := range map[string]string{
 		"cgroup_v1_override": `option "cgroup_v1_override" is not supported yet`,
 		"cgroup_v2_override": `option "cgroup_v2_override" is not supported yet`,
 		"work_dir":           `option "work_dir" must be an absolute path, not "x"`,
@@ -127,7 +126,7 @@ func TestRefused(t *testing.T) {
 		"pid_mode":           `unknown option "pid_mode" (there are: args, command, denied_envvars, oom_score_adj, work_dir)`,
 	} {
 		task.Config = map[string]any{"command": "/bin/sh", option: "x"}
-		if err := d.Start(t.Context(), task, nil); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), want.(string)) {
+		if err := d.Start(t.Context(), task, nil); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", option, err)
 		}
 	}
