@@ -2,7 +2,6 @@ package state
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -329,5 +328,3 @@ func decodeRare(d *decoder) *cluster.AllocationRare {
 		RestartRequested: d.time(), Reschedules: decodeReschedules(d),
 	}
 }
-
-var errCut = errors.New("the saved state ends too early")

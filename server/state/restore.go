@@ -96,9 +96,10 @@ func readFrame(r *bufio.Reader, frame *bytes.Buffer) (frameKind, error) {
 	return frameKind(kind), nil
 }
 
+// cut says in words that the input ended where it should not.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errCut
+		return errors.New("the saved state ends too early")
 	}
 	return err
 }

@@ -40,8 +40,6 @@ func (t *table[K, V]) remove(key K) {
 	t.tree.Delete(row[K, V]{key: key})
 }
 
-func (t *table[K, V]) len() int { return t.tree.Len() }
-
 // from goes through the rows in ascending order, beginning with the first key that is not below the given one.
 func (t *table[K, V]) from(key K) iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
