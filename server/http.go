@@ -98,6 +98,7 @@ const maxURL = 16 << 10
 func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
 	w := &reply{ResponseWriter: rw, control: http.NewResponseController(rw)}
 	began := time.Now()
+	w.beginBody(hr)
 	route := "unknown"
 	defer func() {
 		if fault := recover(); fault != nil {

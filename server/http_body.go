@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -49,10 +51,9 @@ func decodeJSON(what string, text []byte, value any) error {
 	return nil
 }
 
+// body is the request's whole body. The time that the caller has for it began with the request; where it was not enough
+// the connection is of no further use, and its deadline stays as it is.
 func (r *request) body(what string, limit int64) ([]byte, error) {
-	// Not every connection has deadlines: one within the process has none and needs none.
-	_ = r.control.SetReadDeadline(time.Now().Add(readPatience))
-	defer r.control.SetReadDeadline(time.Time{})
 	if r.ContentLength > limit {
 		io.CopyN(io.Discard, r.Body, drainLimit)
 		return nil, cluster.Errorf(cluster.CodeTooLarge, "read %s: %.1f MB is over the limit of %d MB", what, float64(r.ContentLength)/(1<<20), limit>>20)
@@ -65,5 +66,35 @@ func (r *request) body(what string, limit int64) ([]byte, error) {
 		io.CopyN(io.Discard, r.Body, drainLimit)
 		return nil, cluster.Errorf(cluster.CodeTooLarge, "read %s: it is over the limit of %d MB", what, limit>>20)
 	}
+	r.endBody()
 	return text, nil
+}
+
+// beginBody gives the caller readPatience to send the body, if there is one. Not every connection has deadlines: one
+// within the process has none and needs none.
+func (w *reply) beginBody(hr *http.Request) {
+	if hr.ContentLength != 0 {
+		_ = w.control.SetReadDeadline(time.Now().Add(readPatience))
+	}
+}
+
+// endBody takes the deadline away when the body is there, or it would end the request.
+func (r *request) endBody() {
+	if r.ContentLength != 0 {
+		_ = r.control.SetReadDeadline(time.Time{})
+	}
+}
+
+// passOn is the request with its body read, for a handler that is not of this package.
+func (r *request) passOn() (*http.Request, error) {
+	out := r.Clone(r.Context())
+	if r.ContentLength == 0 {
+		return out, nil
+	}
+	text, err := r.body("request", maxReport)
+	if err != nil {
+		return nil, err
+	}
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	return out, nil
 }

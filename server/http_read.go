@@ -3,10 +3,8 @@ package server
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httputil"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -118,7 +116,10 @@ func (h *apiHandler) forward(w http.ResponseWriter, r *request) (bool, error) {
 	if err != nil {
 		return false, cluster.Errorf(cluster.CodeUnavailable, "reach the leader: %w", err)
 	}
-	out := r.Clone(r.Context())
+	out, err := r.passOn()
+	if err != nil {
+		return false, err
+	}
 	out.Header.Set(headerForwarded, "1")
 	out.Header.Set(headerCaller, r.caller.Node.String())
 	handler.ServeHTTP(w, out)
@@ -135,30 +136,13 @@ func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
 	if err != nil {
 		return &statusError{http.StatusNotFound, err}
 	}
-	out := r.Clone(r.Context())
+	out, err := r.passOn()
+	if err != nil {
+		return err
+	}
 	if r.route == api.AllocChecks {
 		out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
 	}
 	handler.ServeHTTP(w, out)
 	return nil
-}
-
-// newProxy is the API of another server or node behind a transport that leads there and nowhere else. Streams are
-// passed on as they come.
-func newProxy(transport http.RoundTripper, id cluster.ID, logger *slog.Logger) http.Handler {
-	return &httputil.ReverseProxy{
-		Transport:     transport,
-		FlushInterval: -1,
-		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host = "https", id.String()
-			p.Out.Header[headerForwarded] = p.In.Header[headerForwarded]
-		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			w.Header().Set(api.HeaderError, string(cluster.CodeUnavailable))
-			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = w.Write([]byte("reach node " + id.String() + ": " + err.Error()))
-		},
-	}
 }

@@ -476,21 +476,6 @@ func TestNodesAnswerThroughTheServer(t *testing.T) {
 	}
 }
 
-func TestProxiesExplainBrokenTransports(t *testing.T) {
-	proxy := newProxy(brokenTransport{}, nodeID, slog.New(slog.DiscardHandler))
-	recorder := httptest.NewRecorder()
-	proxy.ServeHTTP(recorder, httptest.NewRequest("GET", "/v1/client/stats", nil))
-	if recorder.Code != 500 || recorder.Body.String() != "reach node "+nodeID.String()+": cut" || recorder.Header().Get(api.HeaderError) != "unavailable" {
-		t.Errorf("%d %q %v", recorder.Code, recorder.Body, recorder.Header())
-	}
-}
-
-type brokenTransport struct{}
-
-func (brokenTransport) RoundTrip(*http.Request) (*http.Response, error) {
-	return nil, cluster.Errorf(cluster.CodeUnavailable, "cut")
-}
-
 func TestOurOwnFaultsAreAnsweredAndLogged(t *testing.T) {
 	w := newWorld(t)
 	var log bytes.Buffer

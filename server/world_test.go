@@ -39,7 +39,24 @@ var (
 	otherID = cluster.ID{0xbb, 1, 2, 3, 4, 5, 0x46, 7, 0x88}
 )
 
+// newWorld is a world whose API answers on a real socket.
 func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := newSilentWorld(t)
+	server := httptest.NewServer(w.handler)
+	t.Cleanup(server.Close)
+	w.url = server.URL
+	client, err := api.New(api.Config{Address: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	w.client = client
+	return w
+}
+
+// newSilentWorld is a world that nobody can call but through its handler.
+func newSilentWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, store: state.New(), index: 10, reports: make(chan []cluster.AllocUpdate, 10)}
 	w.leader.Store(&Leadership{ID: nodeID, Address: "127.0.0.1:4647", Self: true, Peers: []string{"127.0.0.1:4647"}})
@@ -55,15 +72,6 @@ func newWorld(t testing.TB) *world {
 			return api.Health{Server: &api.HealthState{OK: true, Message: "ok"}, Client: &api.HealthState{Message: "no supervisor"}}
 		},
 	})
-	server := httptest.NewServer(w.handler)
-	t.Cleanup(server.Close)
-	w.url = server.URL
-	client, err := api.New(api.Config{Address: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	w.client = client
 	return w
 }
 
