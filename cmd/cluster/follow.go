@@ -100,6 +100,7 @@ func watch(ctx context.Context, wake chan<- struct{}, read reader) {
 func (c *call) attend(ctx context.Context, client *api.Client, f following, wake <-chan struct{}) error {
 	show := c.newShow()
 	var doubt, away time.Time // since when
+	var doubted string        // what the verdict says that is in doubt
 	for {
 		s, err := look(ctx, client, f)
 		now := time.Now()
@@ -121,8 +122,8 @@ func (c *call) attend(ctx context.Context, client *api.Client, f following, wake
 			show.scene(s)
 			v := s.verdict()
 			if v.over && v.doubtful {
-				if show.changed || doubt.IsZero() {
-					doubt = now
+				if doubt.IsZero() || doubted != v.text {
+					doubt, doubted = now, v.text
 				}
 				next = settleTime - now.Sub(doubt)
 			}
@@ -173,12 +174,11 @@ func look(ctx context.Context, client *api.Client, f following) (*scene, error) 
 
 // show is the live view on a terminal, and a plain log elsewhere.
 type show struct {
-	out     *output
-	size    func() (terminalSize, bool)
-	live    bool
-	last    *scene
-	changed bool // the last scene differed from the one before
-	height  int  // lines of the frame on the screen
+	out    *output
+	size   func() (terminalSize, bool)
+	live   bool
+	last   *scene
+	height int // lines of the frame on the screen
 }
 
 func (c *call) newShow() *show {
@@ -188,7 +188,6 @@ func (c *call) newShow() *show {
 
 func (w *show) scene(s *scene) {
 	lines := s.changes(w.last)
-	w.changed = len(lines) > 0
 	w.last = s
 	if w.live {
 		w.frame()
@@ -285,14 +284,14 @@ func (c *call) conclude(ctx context.Context, client *api.Client, s *scene, v ver
 		if i == 3 {
 			break
 		}
-		c.trouble(ctx, client, a)
+		c.trouble(ctx, client, s, a)
 	}
 	return &exitStatus{status: v.status}
 }
 
 // trouble prints what happened to an allocation: each failing task's events and the end of what it wrote to stderr.
-func (c *call) trouble(ctx context.Context, client *api.Client, a api.AllocListStub) {
-	c.out.heading(fmt.Sprintf("Allocation %q on node %q is %s", a.ID.Short(), a.NodeName, a.ClientStatus))
+func (c *call) trouble(ctx context.Context, client *api.Client, s *scene, a api.AllocListStub) {
+	c.out.heading(fmt.Sprintf("Allocation %q on node %q is %s", s.name(a.ID), a.NodeName, a.ClientStatus))
 	if a.ClientDescription != "" {
 		c.out.line("%s", printable(a.ClientDescription))
 	}

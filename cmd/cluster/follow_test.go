@@ -160,6 +160,10 @@ func TestVerdict(t *testing.T) {
 	job := func(kind string, count int) *cluster.Job {
 		return &cluster.Job{ID: "j", Type: kind, TaskGroups: []cluster.TaskGroup{{Name: "g", Count: count}}}
 	}
+	noRoom := func(blocked string) []*cluster.Evaluation {
+		return []*cluster.Evaluation{{ID: cluster.ID{2}, Status: blocked}, {ID: eval, Status: cluster.EvalComplete, BlockedEval: cluster.ID{2},
+			FailedTGAllocs: map[string]cluster.AllocMetric{"g": {NodesEvaluated: 1, NodesExhausted: 1}}}}
+	}
 	next := func(a *api.AllocListStub) { a.NextAllocation = cluster.ID{9} }
 	follow := func(a *api.AllocListStub) { a.FollowupEvalID = cluster.ID{9} }
 	old := func(a *api.AllocListStub) { a.JobVersion = 7 }
@@ -172,6 +176,9 @@ func TestVerdict(t *testing.T) {
 		{"not planned yet", scene{following: following{job: job("service", 1), eval: eval}}, "", 0},
 		{"pending", scene{following: following{job: job("service", 1), eval: eval}, evals: []*cluster.Evaluation{{ID: eval, Status: "pending"}}}, "", 0},
 		{"not planned at all", scene{following: following{job: job("service", 1), eval: eval}, evals: []*cluster.Evaluation{{ID: eval, Status: "failed", StatusDescription: "too hard"}}}, `Evaluation "01000000" failed: too hard`, 2},
+		{"no room", scene{following: following{job: job("service", 1), eval: eval}, evals: noRoom("blocked")}, "Job \"j\" could not be placed as a whole\nTask Group \"g\" (failed to place 1 allocation):\n  * Resources exhausted on 1 node\nEvaluation \"02000000\" waiting for additional capacity to place remainder", 2},
+		{"room may have appeared", scene{following: following{job: job("service", 1), eval: eval}, evals: noRoom("pending")}, "", 0},
+		{"room appeared", scene{following: following{job: job("service", 0), eval: eval}, evals: noRoom("complete")}, `Job "j": 0 of 0 allocations running`, 0},
 		{"a deployment under way", scene{following: following{job: job("service", 1), eval: eval}, evals: done, deployment: &cluster.Deployment{Status: "running"}}, "", 0},
 		{"a deployment cancelled", scene{following: following{job: job("service", 1), eval: eval}, evals: done, deployment: &cluster.Deployment{ID: eval, Status: "cancelled", StatusDescription: "newer"}}, `Deployment "01000000" cancelled: newer`, 2},
 		{"nothing wanted", scene{following: following{job: job("service", 0), eval: eval}, evals: done}, `Job "j": 0 of 0 allocations running`, 0},

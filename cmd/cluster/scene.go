@@ -49,13 +49,32 @@ type verdict struct {
 }
 
 // evaluation is that of the change, nil if it is not known.
-func (s *scene) evaluation() *cluster.Evaluation {
+func (s *scene) evaluation() *cluster.Evaluation { return s.find(s.eval) }
+
+func (s *scene) find(id cluster.ID) *cluster.Evaluation {
 	for _, e := range s.evals {
-		if e.ID == s.eval {
+		if e.ID == id {
 			return e
 		}
 	}
 	return nil
+}
+
+// planned is the last word of the planning that the change began: its evaluation or, where what that could not place
+// has been tried again since, the one that did. nil if it is not known.
+func (s *scene) planned() *cluster.Evaluation {
+	e := s.evaluation()
+	for range s.evals {
+		if e == nil || len(e.FailedTGAllocs) == 0 {
+			break
+		}
+		next := s.find(e.BlockedEval)
+		if next == nil || next.Status == cluster.EvalBlocked {
+			break
+		}
+		e = next
+	}
+	return e
 }
 
 // verdict decides whether what is awaited has come, or cannot come any more.
@@ -71,14 +90,15 @@ func (s *scene) verdict() verdict {
 	case replaced:
 		return s.replacedVerdict()
 	}
-	e := s.evaluation()
+	e := s.planned()
 	switch {
 	case e == nil && !s.eval.IsZero(), e != nil && e.Status == cluster.EvalPending:
 		return verdict{}
 	case e != nil && e.Status == cluster.EvalFailed:
 		return verdict{over: true, status: exitUnplaced, text: fmt.Sprintf("Evaluation %q failed: %s", s.name(e.ID), e.StatusDescription)}
 	case e != nil && len(e.FailedTGAllocs) > 0:
-		return verdict{over: true, status: exitUnplaced, text: s.unplaced(e)}
+		// room may be about to appear: a node that registers, a port that its last holder gives up
+		return verdict{over: true, doubtful: true, status: exitUnplaced, text: s.unplaced(e)}
 	}
 	if s.deployment != nil {
 		return s.deployed()
@@ -96,14 +116,14 @@ func (s *scene) unplaced(e *cluster.Evaluation) string {
 }
 
 func (s *scene) replacedVerdict() verdict {
-	e := s.evaluation()
+	e := s.planned()
 	for _, a := range s.allocs {
 		switch {
 		case a.ID != s.alloc:
 		case !a.ClientStatus.Terminal(), e == nil && !s.eval.IsZero(), e != nil && e.Status == cluster.EvalPending:
 			return verdict{}
 		case e != nil && len(e.FailedTGAllocs) > 0:
-			return verdict{over: true, status: exitUnplaced, text: s.unplaced(e)}
+			return verdict{over: true, doubtful: true, status: exitUnplaced, text: s.unplaced(e)}
 		case !a.NextAllocation.IsZero():
 			return verdict{over: true, text: fmt.Sprintf("Allocation %q has stopped, %q takes its place", s.name(a.ID), s.name(a.NextAllocation))}
 		}
