@@ -79,7 +79,7 @@ func (s *story) check(t *testing.T, name string) {
 		fail("second: %v, %d restarts", b.ClientStatus, work.Restarts)
 	}
 	began := map[string]int{}
-	for _, id := range s.w.starts {
+	for _, id := range s.w.begun() {
 		began[id]++
 	}
 	want := map[string]int{}
@@ -89,7 +89,7 @@ func (s *story) check(t *testing.T, name string) {
 		}
 	}
 	if !maps.Equal(began, want) {
-		fail("starts: %v", s.w.starts)
+		fail("starts: %v", s.w.begun())
 	}
 	if strings.Count(diary(work), "Terminated") != 2 {
 		fail("work: %s", diary(work))

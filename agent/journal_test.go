@@ -121,22 +121,14 @@ func TestAFullDisk(t *testing.T) {
 		n := w.start(0)
 		defer n.stop()
 		sleep(time.Second)
-		full := errors.New("no space left on device")
-		die := n.node.journal.before
-		n.node.journal.before = func(what string) error {
-			if full != nil {
-				return full
-			}
-			return die(what)
-		}
+		w.full.Store(true)
 		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
 		sleep(20 * time.Second)
 		web := taskOf(t, w.alloc(a.ID), "web")
-		if len(w.starts) != 0 || diary(web) != "Received, Task Setup, Setup Failure, Restarting" || web.Failed {
-			t.Fatalf("starts %v, %s", w.starts, diary(web))
+		if len(w.begun()) != 0 || diary(web) != "Received, Task Setup, Setup Failure, Restarting" || web.Failed {
+			t.Fatalf("starts %v, %s", w.begun(), diary(web))
 		}
-		synctest.Wait()
-		full = nil
+		w.full.Store(false)
 		sleep(10 * time.Second)
 		if len(w.running()) != 1 {
 			t.Errorf("running %v, %s", w.running(), diary(taskOf(t, w.alloc(a.ID), "web")))

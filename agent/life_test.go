@@ -59,12 +59,12 @@ func TestAStubbornTaskIsKilledAfterItsTimeout(t *testing.T) {
 		}
 		w.change(a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
 		sleep(2 * time.Second)
-		if got := w.alloc(a.ID); got.Passing != 0 || got.ClientStatus != cluster.ClientRunning || len(w.signals) != 0 {
-			t.Fatalf("during the shutdown delay: passing %b, status %v, signals %v", got.Passing, got.ClientStatus, w.signals)
+		if got := w.alloc(a.ID); got.Passing != 0 || got.ClientStatus != cluster.ClientRunning || len(w.sent()) != 0 {
+			t.Fatalf("during the shutdown delay: passing %b, status %v, signals %v", got.Passing, got.ClientStatus, w.sent())
 		}
 		sleep(2 * time.Second)
-		if want := []string{a.ID.String() + "/web/1 SIGUSR1"}; !slices.Equal(w.signals, want) {
-			t.Fatalf("signals: %v", w.signals)
+		if want := []string{a.ID.String() + "/web/1 SIGUSR1"}; !slices.Equal(w.sent(), want) {
+			t.Fatalf("signals: %v", w.sent())
 		}
 		sleep(28 * time.Second)
 		if len(w.running()) != 1 {
@@ -195,8 +195,8 @@ func TestAUserRestartIsImmediateAndNotCounted(t *testing.T) {
 		again := w.start(0) // the wish was heeded: another agent does not heed it again
 		defer again.stop()
 		sleep(time.Second)
-		if web := taskOf(t, w.alloc(a.ID), "web"); web.Restarts != 3 || len(w.starts) != 8 {
-			t.Errorf("restarts %d, starts %v", web.Restarts, w.starts)
+		if web := taskOf(t, w.alloc(a.ID), "web"); web.Restarts != 3 || len(w.begun()) != 8 {
+			t.Errorf("restarts %d, starts %v", web.Restarts, w.begun())
 		}
 	})
 }
@@ -231,8 +231,8 @@ func TestAReplacementWaitsForWhatItReplaces(t *testing.T) {
 		next.Rare = &cluster.AllocationRare{PreviousAllocation: old.ID}
 		w.change(next, nil)
 		sleep(4 * time.Second)
-		if len(w.starts) != 1 {
-			t.Fatalf("starts: %v", w.starts)
+		if len(w.begun()) != 1 {
+			t.Fatalf("starts: %v", w.begun())
 		}
 		sleep(2 * time.Second)
 		if got := w.running(); len(got) != 1 || !strings.HasPrefix(got[0], next.ID.String()) {
@@ -253,8 +253,8 @@ func TestOnlyDevelopmentNodesTakeTheirTasksAlong(t *testing.T) {
 		}
 		n = w.start(0, func(c *Config) { c.StopTasks = true })
 		sleep(time.Second)
-		if got := w.running(); len(got) != 1 || len(w.starts) != 1 {
-			t.Fatalf("running %v, starts %v", got, w.starts)
+		if got := w.running(); len(got) != 1 || len(w.begun()) != 1 {
+			t.Fatalf("running %v, starts %v", got, w.begun())
 		}
 		n.stop()
 		if len(w.known()) != 0 || w.alloc(a.ID).ClientStatus != cluster.ClientComplete {
@@ -296,8 +296,8 @@ func TestEndedAllocationsAreKeptUpToABound(t *testing.T) {
 			t.Error("the newest was removed")
 		}
 		sleep(time.Minute)
-		if len(w.starts) != 6 {
-			t.Errorf("what was removed was started again: %v", w.starts)
+		if len(w.begun()) != 6 {
+			t.Errorf("what was removed was started again: %v", w.begun())
 		}
 	})
 }
@@ -335,17 +335,21 @@ func TestAnIdleNodeOnlyBeats(t *testing.T) {
 			j.TaskGroups[0].Services = []cluster.Service{{Name: "web", PortLabel: "http", Checks: []cluster.Check{{Type: "tcp", Interval: time.Second, Timeout: time.Second}}}}
 		}, "web"), nil)
 		sleep(time.Minute)
-		n.pmu.Lock()
-		points, reports, beats := len(n.points), w.reports, w.beats
-		n.pmu.Unlock()
-		sleep(10 * time.Minute)
-		n.pmu.Lock()
-		defer n.pmu.Unlock()
-		if len(n.points) != points || w.reports != reports || len(w.nodes) != 1 {
-			t.Errorf("it did %v", n.points[points:])
+		count := func() (points []string, beats int) {
+			n.pmu.Lock()
+			defer n.pmu.Unlock()
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.points, w.beats
 		}
-		if w.beats-beats != 1200 {
-			t.Errorf("%d beats in 10 minutes", w.beats-beats)
+		points, beats := count()
+		sleep(10 * time.Minute)
+		pointsLater, beatsLater := count()
+		if len(pointsLater) != len(points) { // no write, no report, no registration
+			t.Errorf("it did %v", pointsLater[len(points):])
+		}
+		if beatsLater-beats != 1200 {
+			t.Errorf("%d beats in 10 minutes", beatsLater-beats)
 		}
 	})
 }
@@ -362,6 +366,8 @@ func TestReportsAreFewAndSoon(t *testing.T) {
 		}
 		synctest.Wait()
 		sleep(400 * time.Millisecond)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		for _, a := range w.allocs {
 			if a.ClientStatus != cluster.ClientRunning {
 				t.Fatalf("%v after %v", a.ClientStatus, time.Since(begun))
@@ -383,7 +389,7 @@ func TestTheNodeSaysWhatItHas(t *testing.T) {
 		})
 		defer n.stop()
 		sleep(time.Second)
-		self := w.nodes[0]
+		self := w.registrations()[0]
 		for key, want := range map[string]string{"nomad.service_discovery": "true", "nomad.version": "2.0.6", "driver.fake": "1",
 			"driver.fake.version": "27.1", "unique.network.ip-address": "127.0.0.1"} {
 			if got := self.Attributes[key]; got != want {
@@ -398,12 +404,13 @@ func TestTheNodeSaysWhatItHas(t *testing.T) {
 		w.status = cluster.NodeStatusDown
 		w.mu.Unlock()
 		sleep(time.Minute)
-		last := w.nodes[len(w.nodes)-1]
+		all := w.registrations()
+		last := all[len(all)-1]
 		if last.Drivers["fake"].Healthy || last.Attributes["driver.fake"] != "" || last.ComputedClass == self.ComputedClass {
 			t.Errorf("%+v", last.Drivers)
 		}
-		if len(w.nodes) != 3 { // at the start, when it was taken for lost, when the driver fell ill
-			t.Errorf("registered %d times", len(w.nodes))
+		if len(all) != 3 { // at the start, when it was taken for lost, when the driver fell ill
+			t.Errorf("registered %d times", len(all))
 		}
 		if last.ID != self.ID {
 			t.Error("another ID")

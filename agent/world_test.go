@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ type world struct {
 	t    *testing.T
 	dir  string
 	boot string
+	full atomic.Bool // the disk is
 
 	mu      sync.Mutex
 	scripts map[string]func(attempt int) script // what tasks do, by their name
@@ -109,6 +111,9 @@ func (w *world) start(dieAt int, edit ...func(*Config)) *incarnation {
 	n.node.journal.before = func(what string) error {
 		if !n.point("before " + what) {
 			return errors.New("killed")
+		}
+		if w.full.Load() {
+			return errors.New("no space left on device")
 		}
 		return nil
 	}
@@ -285,6 +290,25 @@ func (w *world) known() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Sorted(maps.Keys(w.tasks))
+}
+
+// begun, sent and registrations are what was started, signalled and registered so far.
+func (w *world) begun() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.starts)
+}
+
+func (w *world) sent() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.signals)
+}
+
+func (w *world) registrations() []*cluster.Node {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.nodes)
 }
 
 // reboot ends everything on the machine.
