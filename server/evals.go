@@ -54,10 +54,39 @@ func readEval(r *request, sn *state.Snapshot) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
-	if eval := sn.Eval(id); eval != nil {
-		return constant(eval, state.EvalKey(id)), nil
+	related, err := r.flag("related")
+	if err != nil {
+		return reading{}, err
 	}
-	return missing("eval", state.EvalKey(id)), nil
+	eval := sn.Eval(id)
+	switch {
+	case eval == nil:
+		return missing("eval", state.EvalKey(id)), nil
+	case related:
+		return constant(api.EvaluationView{Evaluation: eval, RelatedEvals: relatives(sn, eval)}, state.EvalKey(id)), nil
+	}
+	return constant(eval, state.EvalKey(id)), nil
+}
+
+// relatives are the other evaluations of the job that are tied to the one, directly or through others, oldest first.
+func relatives(sn *state.Snapshot, eval *cluster.Evaluation) []*cluster.Evaluation {
+	all := slices.Collect(sn.EvalsByJob(eval.Namespace, eval.JobID))
+	family := map[cluster.ID]bool{eval.ID: true}
+	for grown := true; grown; {
+		grown = false
+		for _, e := range all {
+			kin := []cluster.ID{e.ID, e.NextEval, e.PreviousEval, e.BlockedEval}
+			if !slices.ContainsFunc(kin, func(id cluster.ID) bool { return family[id] }) {
+				continue
+			}
+			for _, id := range kin {
+				if !id.IsZero() && !family[id] {
+					family[id], grown = true, true
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(e *cluster.Evaluation) bool { return e.ID == eval.ID || !family[e.ID] })
 }
 
 func listEvalAllocs(r *request, sn *state.Snapshot) (reading, error) {

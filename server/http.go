@@ -106,6 +106,9 @@ func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
 				panic(fault)
 			}
 			h.Logger.Error("request crashed: this is a bug", "method", hr.Method, "path", hr.URL.Path, "err", fault, "stack", string(debug.Stack()))
+			if w.status != 0 {
+				panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			}
 			h.fail(w, hr, cluster.Errorf(cluster.CodeInternal, "answer %s: the server hit a bug of its own; its log has the details", hr.URL.Path))
 		}
 		h.meters.answered(route, w.code(), time.Since(began)-w.waited)

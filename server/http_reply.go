@@ -151,7 +151,7 @@ func (e *statusError) Unwrap() error { return e.err }
 // fail answers with an error: its text alone, in the status and the header of its code.
 func (h *apiHandler) fail(w *reply, hr *http.Request, err error) {
 	if w.status != 0 {
-		return // the answer had begun; closing the connection is all that is left, and net/http does that
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
 	code := cluster.CodeOf(err)
 	status := api.Status(code)

@@ -487,6 +487,24 @@ func TestOurOwnFaultsAreAnsweredAndLogged(t *testing.T) {
 	}
 }
 
+func TestHalfAnAnswerDoesNotLookLikeAWholeOne(t *testing.T) {
+	w := newWorld(t)
+	alloc := w.populate("web")[0]
+	w.node = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		io.WriteString(rw, "half")
+		rw.(http.Flusher).Flush()
+		panic("oh")
+	})
+	body, err := w.client.ReadFile(context.Background(), alloc.ID, "/x", api.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if text, err := io.ReadAll(body); err == nil || string(text) != "half" {
+		t.Errorf("read %q, %v", text, err)
+	}
+}
+
 func TestSmallRoutes(t *testing.T) {
 	w := newWorld(t)
 	w.populate("web")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/state"
 )
 
 // fieldsAre checks that the JSON object has all the fields named, separated by blanks.
@@ -145,6 +146,31 @@ func TestAnUnchangedJobIsPlannedAllTheSame(t *testing.T) {
 	}
 	if eval := w.Snapshot().Eval(after.EvalID); eval.TriggeredBy != cluster.TriggerJobRegister || eval.Status != cluster.EvalPending || eval.Priority != 50 {
 		t.Errorf("evaluation is %+v", eval)
+	}
+}
+
+func TestEvaluationsNameTheirRelatives(t *testing.T) {
+	w := newWorld(t)
+	w.register("web")
+	stranger := w.register("web").EvalID
+	line := []cluster.Evaluation{
+		{ID: cluster.ID{1}, BlockedEval: cluster.ID{2}},
+		{ID: cluster.ID{2}, PreviousEval: cluster.ID{1}},
+		{ID: cluster.ID{3}, PreviousEval: cluster.ID{2}},
+	}
+	for i := range line {
+		line[i].Namespace, line[i].JobID, line[i].Status = "default", "web", cluster.EvalComplete
+	}
+	w.apply(&state.UpsertEvals{At: 1, Evals: line})
+	for i := range line {
+		var eval struct{ RelatedEvals []*cluster.Evaluation }
+		got := w.ask("GET", "/v1/evaluation/"+line[i].ID.String()+"?related=true", "")
+		if err := json.Unmarshal([]byte(got.body), &eval); err != nil || len(eval.RelatedEvals) != 2 || strings.Contains(got.body, stranger.String()) {
+			t.Errorf("evaluation %d: %s, %v", i, got.body, err)
+		}
+	}
+	if got := w.ask("GET", "/v1/evaluation/"+stranger.String()+"?related=true", ""); strings.Contains(got.body, "RelatedEvals") {
+		t.Errorf("one without relatives has some: %s", got.body)
 	}
 }
 

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 
 	"github.com/a43e60e4/cluster"
 )
@@ -10,6 +12,25 @@ import (
 type CountResponse struct {
 	Count int
 	Meta
+}
+
+// EvaluationView is an evaluation with those that led to it or came of it, for ?related=true.
+type EvaluationView struct {
+	*cluster.Evaluation
+	RelatedEvals []*cluster.Evaluation
+}
+
+// MarshalJSON writes the evaluation as it writes itself, with one field more.
+func (v EvaluationView) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(v.Evaluation)
+	if err != nil || len(v.RelatedEvals) == 0 {
+		return text, err
+	}
+	related, err := json.Marshal(v.RelatedEvals)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(text[:len(text)-1], []byte(`,"RelatedEvals":`), related, []byte("}")), nil
 }
 
 // DeploymentView is a deployment as the wire shows it: cluster.Deployment, and fields that existing clients expect.
