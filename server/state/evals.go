@@ -154,7 +154,7 @@ func (w *writer) storeDeployment(d *cluster.Deployment) {
 	w.touchJob(w.linkDeployment(d), jobDeployments)
 	w.change(Deployments)
 	w.touched.add(DeploymentKey(d.ID))
-	w.counting = d
+	w.counting[d.ID] = d
 }
 
 // linkDeployment stores a deployment and what is derived from it. It returns the entry of its job.
@@ -173,8 +173,11 @@ func (w *writer) linkDeployment(d *cluster.Deployment) *jobEntry {
 
 // countDeployment adds to the counts of a group of a deployment.
 func (w *writer) countDeployment(id cluster.ID, group string, add cluster.DeploymentGroup) {
-	old, ok := w.deployments.get(id)
-	if !ok {
+	old, fresh := w.counting[id]
+	if !fresh {
+		old, _ = w.deployments.get(id)
+	}
+	if old == nil {
 		return
 	}
 	counts, ok := old.TaskGroups[group]
@@ -184,7 +187,7 @@ func (w *writer) countDeployment(id cluster.ID, group string, add cluster.Deploy
 	counts.PlacedAllocs += add.PlacedAllocs
 	counts.HealthyAllocs += add.HealthyAllocs
 	counts.UnhealthyAllocs += add.UnhealthyAllocs
-	if old == w.counting && old.ModifyIndex == w.index {
+	if fresh && old.ModifyIndex == w.index {
 		old.TaskGroups[group] = counts // nobody has seen it yet
 		return
 	}

@@ -115,6 +115,7 @@ func (w *writer) deleteEval(eval *cluster.Evaluation) {
 
 func (w *writer) deleteDeployment(d *cluster.Deployment) {
 	w.deployments.remove(d.ID)
+	delete(w.counting, d.ID)
 	entry := w.jobForWrite(d.Namespace, d.JobID)
 	entry.deployments = withoutAge(entry.deployments, created{d.CreateIndex, d.ID})
 	w.remove(Deployments)

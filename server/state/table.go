@@ -81,5 +81,5 @@ func (a created) compare(b created) int {
 	case a.index > b.index:
 		return 1
 	}
-	return a.id.Compare(b.id)
+	return compareIDs(a.id, b.id)
 }

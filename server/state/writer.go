@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -45,10 +46,10 @@ type writer struct {
 	specOf      map[*cluster.Job]uint32 // every version that is kept → its job's number
 	freeNodes   []uint32
 	freeJobs    []uint32
-	requestAges []requestAge        // oldest first
-	dirty       []uint32            // jobs whose status is to be derived again
-	unsorted    []*[]uint32         // lists of slots that became unsorted
-	counting    *cluster.Deployment // made for the batch by the last change of a deployment, not yet published
+	requestAges []requestAge                       // oldest first
+	dirty       []uint32                           // jobs whose status is to be derived again
+	unsorted    []*[]uint32                        // lists of slots that became unsorted
+	counting    map[cluster.ID]*cluster.Deployment // made for this batch, not yet published
 }
 
 type metaEntry struct {
@@ -67,15 +68,18 @@ type requestAge struct {
 	id string
 }
 
+// compareIDs is cluster.ID.Compare without its copies; trees spend their time in it.
+func compareIDs(a, b cluster.ID) int { return bytes.Compare(a[:], b[:]) }
+
 func newWriter() *writer {
 	w := &writer{
 		batch:       1,
-		nodeNumbers: newTable[cluster.ID, uint32](cluster.ID.Compare),
+		nodeNumbers: newTable[cluster.ID, uint32](compareIDs),
 		jobNumbers:  newTable[cluster.JobKey, uint32](compareJobKeys),
-		evals:       newTable[cluster.ID, *cluster.Evaluation](cluster.ID.Compare),
+		evals:       newTable[cluster.ID, *cluster.Evaluation](compareIDs),
 		pending:     newTable[created, *cluster.Evaluation](created.compare),
 		blocked:     newTable[created, *cluster.Evaluation](created.compare),
-		deployments: newTable[cluster.ID, *cluster.Deployment](cluster.ID.Compare),
+		deployments: newTable[cluster.ID, *cluster.Deployment](compareIDs),
 		active:      newTable[created, *cluster.Deployment](created.compare),
 		services:    newTable[serviceKey, *serviceEntry](serviceKey.compare),
 		namespaces:  newTable[string, *cluster.Namespace](strings.Compare),
@@ -84,6 +88,7 @@ func newWriter() *writer {
 		nodeOf:      make(map[cluster.ID]uint32),
 		jobOf:       make(map[cluster.JobKey]uint32),
 		specOf:      make(map[*cluster.Job]uint32),
+		counting:    make(map[cluster.ID]*cluster.Deployment),
 	}
 	w.namespaces.set(cluster.DefaultNamespace, &cluster.Namespace{Name: cluster.DefaultNamespace, Description: "Default shared namespace"})
 	return w
@@ -190,7 +195,7 @@ func (w *writer) remove(t Table) {
 // publish is the state as it stands, for readers.
 func (w *writer) publish() *Snapshot {
 	w.batch++
-	w.counting = nil
+	clear(w.counting)
 	return &Snapshot{
 		index:       w.index,
 		tables:      w.tables,
