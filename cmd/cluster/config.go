@@ -26,21 +26,21 @@ type AgentConfig struct {
 	DataDir string `hcl:"data_dir"`
 
 	// Bind is the IP address that the node-to-node and gossip ports listen on, and HTTP too where it is loopback.
-	Bind      string             `hcl:"bind_addr"`
-	Ports     PortsConfig        `hcl:"ports"`
-	Addresses AddressesConfig    `hcl:"addresses"` // instead of Bind, for one of the ports
-	Advertise AdvertiseConfig    `hcl:"advertise"` // what others are told
-	Server    ServerConfig       `hcl:"server"`
-	Client    ClientConfig       `hcl:"client"`
-	Plugins   PluginsConfig      `hcl:"plugin"`
-	Telemetry TelemetryConfig    `hcl:"telemetry"`
-	LogLevel  string             `hcl:"log_level"` // see Level
-	LogJSON   bool               `hcl:"log_json"`
-	_         unsupportedInAgent `later:"plugin_dir log_file log_include_location log_rotate_duration log_rotate_bytes log_rotate_max_files enable_syslog syslog_facility leave_on_interrupt leave_on_terminate enable_debug http_api_response_headers tls acl autopilot limits rpc ui keyring consul vault sentinel audit reporting eventlog" moot:"disable_update_check disable_anonymous_signature"`
+	Bind      string          `hcl:"bind_addr"`
+	Ports     PortsConfig     `hcl:"ports"`
+	Addresses AddressesConfig `hcl:"addresses"` // instead of Bind, for one of the ports
+	Advertise AdvertiseConfig `hcl:"advertise"` // what others are told
+	Server    ServerConfig    `hcl:"server"`
+	Client    ClientConfig    `hcl:"client"`
+	Plugins   PluginsConfig   `hcl:"plugin"`
+	Telemetry TelemetryConfig `hcl:"telemetry"`
+	LogLevel  string          `hcl:"log_level"` // see Level
+	LogJSON   bool            `hcl:"log_json"`
+	_         noEffect        `later:"plugin_dir log_file log_include_location log_rotate_duration log_rotate_bytes log_rotate_max_files enable_syslog syslog_facility leave_on_interrupt leave_on_terminate enable_debug http_api_response_headers tls acl autopilot limits rpc ui keyring consul vault sentinel audit reporting eventlog" moot:"disable_update_check disable_anonymous_signature"`
 }
 
-// unsupportedInAgent is the type of blank fields that carry the names of keys without effect.
-type unsupportedInAgent = struct{}
+// noEffect is the type of blank fields that carry the names of keys without effect.
+type noEffect = struct{}
 
 // PortsConfig holds the ports; 0 lets the machine choose a free one.
 type PortsConfig struct {
@@ -66,60 +66,56 @@ type AdvertiseConfig struct {
 
 // ServerConfig is about the part of the agent that decides.
 type ServerConfig struct {
-	Enabled         role               `hcl:"enabled"`
-	BootstrapExpect int                `hcl:"bootstrap_expect"` // 1 is AgentConfig.Bootstrap
-	_               unsupportedInAgent `later:"server_join encrypt heartbeat_grace min_heartbeat_ttl max_heartbeats_per_second failover_heartbeat_ttl job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold node_gc_threshold csi_plugin_gc_threshold csi_volume_claim_gc_threshold acl_token_gc_threshold root_key_gc_threshold root_key_rotation_threshold num_schedulers enabled_schedulers default_scheduler_config enable_event_broker event_buffer_size job_default_priority job_max_priority job_max_count job_max_source_size job_tracked_versions search plan_rejection_tracker raft_protocol raft_multiplier raft_snapshot_threshold raft_snapshot_interval raft_trailing_logs raft_logstore raft_boltdb rejoin_after_leave authoritative_region upgrade_version redundancy_zone non_voting_server license_path oidc_issuer client_introduction start_timeout data_dir start_join retry_join retry_interval retry_max"`
+	Enabled         role     `hcl:"enabled"`
+	BootstrapExpect int      `hcl:"bootstrap_expect"` // 1 is AgentConfig.Bootstrap
+	_               noEffect `later:"server_join encrypt heartbeat_grace min_heartbeat_ttl max_heartbeats_per_second failover_heartbeat_ttl job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold node_gc_threshold csi_plugin_gc_threshold csi_volume_claim_gc_threshold acl_token_gc_threshold root_key_gc_threshold root_key_rotation_threshold num_schedulers enabled_schedulers default_scheduler_config enable_event_broker event_buffer_size job_default_priority job_max_priority job_max_count job_max_source_size job_tracked_versions search plan_rejection_tracker raft_protocol raft_multiplier raft_snapshot_threshold raft_snapshot_interval raft_trailing_logs raft_logstore raft_boltdb rejoin_after_leave authoritative_region upgrade_version redundancy_zone non_voting_server license_path oidc_issuer client_introduction start_timeout data_dir start_join retry_join retry_interval retry_max"`
 }
 
 // ClientConfig is about the part of the agent that runs allocations.
 type ClientConfig struct {
-	Enabled           role               `hcl:"enabled"`
-	NodeClass         string             `hcl:"node_class"`
-	NodePool          string             `hcl:"node_pool"`
-	Meta              map[string]string  `hcl:"meta"`
-	NetworkInterface  string             `hcl:"network_interface"` // "" is the one of the default route
-	CPUTotalCompute   int                `hcl:"cpu_total_compute"` // MHz; 0: what is found
-	MemoryTotalMB     int                `hcl:"memory_total_mb"`   // 0: what is found
-	DiskTotalMB       int                `hcl:"disk_total_mb"`     // 0: what is found
-	Reserved          ReservedConfig     `hcl:"reserved"`
-	MinDynamicPort    int                `hcl:"min_dynamic_port"`
-	MaxDynamicPort    int                `hcl:"max_dynamic_port"`
-	MaxKillTimeout    time.Duration      `hcl:"max_kill_timeout"`
-	GCInterval        time.Duration      `hcl:"gc_interval"`
-	GCDiskUsage       float64            `hcl:"gc_disk_usage_threshold"`  // percent
-	GCInodeUsage      float64            `hcl:"gc_inode_usage_threshold"` // percent
-	GCMaxAllocs       int                `hcl:"gc_max_allocs"`
-	GCParallelDestroy int                `hcl:"gc_parallel_destroys"`
-	_                 unsupportedInAgent `later:"servers server_join state_dir alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir preferred_address_family network_speed disk_free_mb reservable_cores gc_volumes_on_node_gc host_volume host_network bind_wildcard_default_host_network cni_path cni_config_dir bridge_network_name bridge_network_subnet bridge_network_subnet_ipv6 bridge_network_hairpin_mode nomad_service_discovery disable_remote_exec template artifact drain_on_shutdown chroot_env options users node_max_allocs no_host_uuid cgroup_parent default_ineligible fingerprint client_min_port client_max_port"`
+	Enabled         role              `hcl:"enabled"`
+	NodeClass       string            `hcl:"node_class"`
+	NodePool        string            `hcl:"node_pool"`
+	Meta            map[string]string `hcl:"meta"`
+	CPUTotalCompute int               `hcl:"cpu_total_compute"` // MHz; 0: what is found
+	MemoryTotalMB   int               `hcl:"memory_total_mb"`   // 0: what is found
+	DiskTotalMB     int               `hcl:"disk_total_mb"`     // 0: what is found
+	Reserved        ReservedConfig    `hcl:"reserved"`
+	MinDynamicPort  int               `hcl:"min_dynamic_port"`
+	MaxDynamicPort  int               `hcl:"max_dynamic_port"`
+	MaxKillTimeout  time.Duration     `hcl:"max_kill_timeout"`
+	GCInterval      time.Duration     `hcl:"gc_interval"`
+	GCDiskUsage     float64           `hcl:"gc_disk_usage_threshold"` // percent
+	GCMaxAllocs     int               `hcl:"gc_max_allocs"`
+	_               noEffect          `later:"network_interface gc_inode_usage_threshold gc_parallel_destroys servers server_join state_dir alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir preferred_address_family network_speed disk_free_mb reservable_cores gc_volumes_on_node_gc host_volume host_network bind_wildcard_default_host_network cni_path cni_config_dir bridge_network_name bridge_network_subnet bridge_network_subnet_ipv6 bridge_network_hairpin_mode nomad_service_discovery disable_remote_exec template artifact drain_on_shutdown chroot_env options users node_max_allocs no_host_uuid cgroup_parent default_ineligible fingerprint client_min_port client_max_port"`
 }
 
 // ReservedConfig is what the scheduler must leave alone.
 type ReservedConfig struct {
-	CPU           int                `hcl:"cpu"`            // MHz
-	MemoryMB      int                `hcl:"memory"`         // MB
-	DiskMB        int                `hcl:"disk"`           // MB
-	ReservedPorts string             `hcl:"reserved_ports"` // "22,80-90"
-	_             unsupportedInAgent `later:"cores"`
+	CPU           int      `hcl:"cpu"`            // MHz
+	MemoryMB      int      `hcl:"memory"`         // MB
+	DiskMB        int      `hcl:"disk"`           // MB
+	ReservedPorts string   `hcl:"reserved_ports"` // "22,80-90"
+	_             noEffect `later:"cores"`
 }
 
 // PluginsConfig holds what drivers are told.
 type PluginsConfig struct {
-	RawExec PluginConfig       `hcl:"raw_exec"`
-	Docker  PluginConfig       `hcl:"docker"`
-	_       unsupportedInAgent `later:"*"`
+	RawExec PluginConfig `hcl:"raw_exec"`
+	Docker  PluginConfig `hcl:"docker"`
+	_       noEffect     `later:"*"`
 }
 
 // PluginConfig is the body of one driver's `config` block, checked by the driver itself: texts, bools, int64, float64,
 // []any and map[string]any.
 type PluginConfig struct {
-	Config map[string]any     `hcl:"config"`
-	_      unsupportedInAgent `later:"args"`
+	Config map[string]any `hcl:"config"`
+	_      noEffect       `later:"args"`
 }
 
-// TelemetryConfig is about metrics.
+// TelemetryConfig is about metrics. The API always has them in both of its formats.
 type TelemetryConfig struct {
-	PrometheusMetrics bool               `hcl:"prometheus_metrics"`
-	_                 unsupportedInAgent `later:"collection_interval publish_allocation_metrics publish_node_metrics disable_hostname use_node_name in_memory_collection_interval in_memory_retention_period statsd_address statsite_address datadog_address datadog_tags prefix_filter filter_default include_alloc_metadata_in_metrics allowed_metadata_keys_in_metrics disable_dispatched_job_summary_metrics disable_rpc_rate_metrics_labels disable_allocation_hook_metrics circonus_api_token circonus_api_app circonus_api_url circonus_submission_interval circonus_submission_url circonus_check_id circonus_check_force_metric_activation circonus_check_instance_id circonus_check_search_tag circonus_check_tags circonus_check_display_name circonus_broker_id circonus_broker_select_tag"`
+	_ noEffect `moot:"prometheus_metrics" later:"collection_interval publish_allocation_metrics publish_node_metrics disable_hostname use_node_name in_memory_collection_interval in_memory_retention_period statsd_address statsite_address datadog_address datadog_tags prefix_filter filter_default include_alloc_metadata_in_metrics allowed_metadata_keys_in_metrics disable_dispatched_job_summary_metrics disable_rpc_rate_metrics_labels disable_allocation_hook_metrics circonus_api_token circonus_api_app circonus_api_url circonus_submission_interval circonus_submission_url circonus_check_id circonus_check_force_metric_activation circonus_check_instance_id circonus_check_search_tag circonus_check_tags circonus_check_display_name circonus_broker_id circonus_broker_select_tag"`
 }
 
 // role is whether an agent plays a part. Files that name neither part want both; a file that names one wants that.
@@ -156,13 +152,12 @@ func defaultAgentConfig(dev bool, m machine) AgentConfig {
 			NodePool:       cluster.DefaultNodePool,
 			MinDynamicPort: 20000, MaxDynamicPort: 32000,
 			MaxKillTimeout: 30 * time.Second,
-			GCInterval:     time.Minute, GCDiskUsage: 80, GCInodeUsage: 70, GCMaxAllocs: 50, GCParallelDestroy: 2,
+			GCInterval:     time.Minute, GCDiskUsage: 80, GCMaxAllocs: 50,
 		},
 	}
 	switch {
 	case dev:
 		c.Bind = "127.0.0.1"
-		c.Telemetry.PrometheusMetrics = true
 		c.Plugins.RawExec.Config = map[string]any{"enabled": true}
 	case m.root:
 		c.DataDir = "/var/lib/cluster"

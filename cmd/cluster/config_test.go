@@ -75,7 +75,6 @@ client {
   max_kill_timeout = "1m"
   gc_interval = "2m"
   gc_disk_usage_threshold = 90.5
-  network_interface = "eth0"
   cpu_total_compute = "4000"
 }
 client { meta { zone = "z" } }
@@ -90,7 +89,7 @@ disable_update_check = true
 "advertise": {"rpc": "10.0.0.1:5000", "serf": "host.example"}, "server": {"enabled": true, "bootstrap_expect": 1},
 "client": [{"enabled": true, "node_class": "big", "node_pool": "p", "meta": {"rack": "r1", "quoted.key": "7"},
  "reserved": {"cpu": 500, "memory": 256, "disk": 1024, "reserved_ports": "22,80-90"}, "min_dynamic_port": 30000, "max_dynamic_port": 30100,
- "max_kill_timeout": 60000000000, "gc_interval": "2m", "gc_disk_usage_threshold": 90.5, "network_interface": "eth0", "cpu_total_compute": 4000},
+ "max_kill_timeout": 60000000000, "gc_interval": "2m", "gc_disk_usage_threshold": 90.5, "cpu_total_compute": 4000},
  {"meta": {"zone": "z"}, "node_class": null}],
 "plugin": [{"raw_exec": [{"config": [{"enabled": true}]}]},
  {"docker": {"config": {"volumes": {"enabled": true, "selinuxlabel": "z"}, "allow_privileged": false, "extra_labels": ["*"], "gc": {"image": false}, "pull": -1}}}],
@@ -208,9 +207,8 @@ func TestConfigProblems(t *testing.T) {
 		`client { reserved { reserved_ports = "90-80" } }`: `check configuration: client.reserved.reserved_ports is "90-80": want ports and ranges such as 22,80-90`,
 		`client { reserved { cpu = -1 } }`:                 `check configuration: client.reserved.cpu is -1: want 0 or more`,
 		`client { gc_disk_usage_threshold = 0 }`:           `check configuration: client.gc_disk_usage_threshold is 0: want a percentage above 0 and up to 100`,
-		`client { gc_inode_usage_threshold = "NaN" }`:      `check configuration: client.gc_inode_usage_threshold is NaN: want a percentage above 0 and up to 100`,
+		`client { gc_disk_usage_threshold = "NaN" }`:       `check configuration: client.gc_disk_usage_threshold is NaN: want a percentage above 0 and up to 100`,
 		`client { max_kill_timeout = "-1s" }`:              `check configuration: client.max_kill_timeout is -1s and client.gc_interval 1m0s: want durations of 0 or more`,
-		`client { network_interface = "a b" }`:             `check configuration: client.network_interface is "a b": want the name of an interface such as eth0`,
 	} {
 		if _, _, err := parsed(t, text); err == nil || err.Error() != want {
 			t.Errorf("%.60s\n got %v\nwant %s", text, err, want)
