@@ -417,3 +417,83 @@ func TestTheNodeSaysWhatItHas(t *testing.T) {
 		}
 	})
 }
+
+func TestADriverThatFailsIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, method := range []string{"wait", "signal", "destroy"} {
+			w.fail(method, 3)
+		}
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+		sleep(time.Minute)
+		w.change(a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+		sleep(time.Minute)
+		if got := w.alloc(a.ID); got.ClientStatus != cluster.ClientComplete || len(w.known()) != 0 || len(w.begun()) != 1 {
+			t.Errorf("status %v, left %v, starts %v", got.ClientStatus, w.known(), w.begun())
+		}
+	})
+}
+
+// TestServersRestoredFromABackupAreToldEverything: what they had been told since is compared, not believed.
+func TestServersRestoredFromABackupAreToldEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["work"] = func(int) script { return script{runs: time.Second} }
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+		b := w.change(testAlloc(2, cluster.JobTypeBatch, nil, "work"), nil)
+		c := w.change(testAlloc(3, cluster.JobTypeService, nil, "web"), nil)
+		sleep(10 * time.Second)
+		w.mu.Lock()
+		w.allocs[a.ID], w.allocs[b.ID] = a, b // as they were when they were placed
+		delete(w.allocs, c.ID)                // and this one never was
+		w.index = 2
+		close(w.news)
+		w.news = make(chan struct{})
+		w.mu.Unlock()
+		sleep(10 * time.Second)
+		if a, b := w.alloc(a.ID), w.alloc(b.ID); a.ClientStatus != cluster.ClientRunning || b.ClientStatus != cluster.ClientComplete {
+			t.Errorf("%v, %v", a.ClientStatus, b.ClientStatus)
+		}
+		if len(w.begun()) != 3 || len(w.running()) != 1 {
+			t.Errorf("starts %v, running %v", w.begun(), w.running())
+		}
+	})
+}
+
+// TestAnInPlaceUpdateRestartsNothing: a new version with another service is offered by the task that runs, and its
+// health is watched anew.
+func TestAnInPlaceUpdateRestartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), func(a *cluster.Allocation) { a.DeploymentID = cluster.ID{5} })
+		sleep(9 * time.Second)
+		if got := w.alloc(a.ID).Health; got != cluster.HealthUnknown {
+			t.Fatalf("after 9 s: %v", got)
+		}
+		sleep(2 * time.Second)
+		if got := w.alloc(a.ID).Health; got != cluster.HealthHealthy {
+			t.Fatalf("after 11 s: %v", got)
+		}
+		w.change(a, func(a *cluster.Allocation) {
+			job := *a.Job
+			job.Version++
+			job.TaskGroups = slices.Clone(job.TaskGroups)
+			job.TaskGroups[0].Services = []cluster.Service{{Name: "web", PortLabel: "http"}}
+			a.Job, a.DeploymentID, a.Health = &job, cluster.ID{6}, cluster.HealthUnknown
+		})
+		sleep(time.Second)
+		if got := w.alloc(a.ID); got.Passing != 1 || got.Health != cluster.HealthUnknown || len(w.begun()) != 1 {
+			t.Fatalf("passing %b, health %v, starts %v", got.Passing, got.Health, w.begun())
+		}
+		sleep(10 * time.Second)
+		if got := w.alloc(a.ID).Health; got != cluster.HealthHealthy {
+			t.Errorf("after the update: %v", got)
+		}
+	})
+}

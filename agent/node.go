@@ -300,17 +300,11 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 	var known *cluster.Node // what the servers were told; nil: they must be told again
 	failures := 0
 	for ctx.Err() == nil {
-		var err error
-		status := ""
-		asking, cancel := context.WithTimeout(ctx, 10*time.Second)
-		if self := n.self.Load(); self != known {
-			if err = n.config.Control.Register(asking, self); err == nil {
-				known = self
-			}
-		} else {
-			status, err = n.config.Control.Heartbeat(asking, self.ID)
+		self := n.self.Load()
+		status, err := n.speak(ctx, self, self != known)
+		if err == nil {
+			known = self
 		}
-		cancel()
 		switch {
 		case err == nil && status == cluster.NodeStatusDown:
 			n.log.Warn("the servers took this node for lost: it registers again")
@@ -333,12 +327,25 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 		}
 		pause := n.config.Heartbeat
 		if failures > 0 {
-			pause = backoff(failures)
+			pause = min(backoff(failures), 2*n.config.Heartbeat)
 		}
 		if !n.restUnlessChanged(ctx, pause) {
 			return
 		}
 	}
+}
+
+// speak registers or renews the lease, which is worthless when it takes long.
+func (n *Node) speak(ctx context.Context, self *cluster.Node, register bool) (status string, err error) {
+	const patience, leasePatience = 10 * time.Second, 1500 * time.Millisecond
+	if register {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return "", n.config.Control.Register(ctx, self)
+	}
+	ctx, cancel := context.WithTimeout(ctx, leasePatience)
+	defer cancel()
+	return n.config.Control.Heartbeat(ctx, self.ID)
 }
 
 func (n *Node) restUnlessChanged(ctx context.Context, d time.Duration) bool {
@@ -364,6 +371,9 @@ func (n *Node) follow(ctx context.Context, registered <-chan struct{}) {
 	failures := 0
 	for ctx.Err() == nil {
 		a, err := n.config.Control.Allocations(ctx, n.ID(), index)
+		if err == nil && a.Index == 0 { // no state has this index: taking it for one would end everything
+			err = errors.New("follow allocations: the answer has no index")
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -25,6 +25,8 @@ type world struct {
 	boot string
 	full atomic.Bool // the disk is
 
+	faults sync.Map // how often a method of the driver fails (*atomic.Int64), by its name
+
 	mu      sync.Mutex
 	scripts map[string]func(attempt int) script // what tasks do, by their name
 	tasks   map[string]*process                 // what the driver knows, by ID
@@ -211,6 +213,9 @@ func (w *world) end(id string, exit driver.Exit) {
 }
 
 func (n *incarnation) Wait(ctx context.Context, id string) (driver.Exit, error) {
+	if err := n.fault("wait"); err != nil {
+		return driver.Exit{}, err
+	}
 	n.mu.Lock()
 	p := n.tasks[id]
 	n.mu.Unlock()
@@ -229,6 +234,9 @@ func (n *incarnation) Wait(ctx context.Context, id string) (driver.Exit, error) 
 }
 
 func (n *incarnation) Signal(ctx context.Context, id, signal string) error {
+	if err := n.fault("signal"); err != nil {
+		return err
+	}
 	if !n.point("before signal") {
 		return died(ctx)
 	}
@@ -249,6 +257,9 @@ func (n *incarnation) Signal(ctx context.Context, id, signal string) error {
 }
 
 func (n *incarnation) Destroy(ctx context.Context, id string) error {
+	if err := n.fault("destroy"); err != nil {
+		return err
+	}
 	if !n.point("before destroy") {
 		return died(ctx)
 	}
@@ -269,6 +280,21 @@ func (n *incarnation) Stats(_ context.Context, id string) (driver.Stats, error) 
 		return driver.Stats{}, driver.ErrUnknown
 	}
 	return driver.Stats{CPUTime: time.Second, MemoryBytes: 1 << 20, Pids: 1}, nil
+}
+
+// fault is the error of a driver's method that is to fail now.
+func (w *world) fault(method string) error {
+	if left, ok := w.faults.Load(method); ok && left.(*atomic.Int64).Add(-1) >= 0 {
+		return errors.New("engine away")
+	}
+	return nil
+}
+
+// fail makes the driver's method fail that often.
+func (w *world) fail(method string, times int64) {
+	left := new(atomic.Int64)
+	left.Store(times)
+	w.faults.Store(method, left)
 }
 
 // running are the IDs of the tasks that run.
