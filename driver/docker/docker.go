@@ -87,10 +87,10 @@ func New(c Config) (*Driver, error) {
 // Mounts implements driver.Mounter.
 func (d *Driver) Mounts() driver.Mounts { return mounts }
 
-// Fingerprint implements driver.Driver. It takes at most CallTimeout.
+// Fingerprint implements driver.Driver. It takes at most 5 s.
 func (d *Driver) Fingerprint(ctx context.Context) cluster.DriverState {
 	var info client.SystemInfoResult
-	err := d.engine.call(ctx, func(ctx context.Context) (err error) {
+	err := d.engine.callFor(ctx, min(d.engine.limit, 5*time.Second), func(ctx context.Context) (err error) {
 		info, err = d.engine.api.Info(ctx, client.InfoOptions{})
 		return err
 	})

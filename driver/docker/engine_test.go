@@ -168,6 +168,15 @@ func (d *dockerd) end() {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+	shims, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range shims {
+		var pid int
+		content, _ := os.ReadFile(path)
+		fmt.Sscanf(path, "/proc/%d/", &pid)
+		if pid > 1 && bytes.Contains(content, []byte("containerd-shim")) && bytes.Contains(content, []byte(d.dir+"/")) {
+			syscall.Kill(pid, syscall.SIGKILL) // of a container that a failed test left
+		}
+	}
 	exec.Command("sh", "-c", `awk -v d="$1" 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount -l`, "sh", d.dir).Run()
 	exec.Command("ip", "link", "del", "ct"+d.dir[max(0, len(d.dir)-8):]).Run()
 	os.RemoveAll(d.dir)

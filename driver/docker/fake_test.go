@@ -46,7 +46,6 @@ func newFakeEngine(t *testing.T) *fakeEngine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	f := &fakeEngine{path: filepath.Join(dir, "sock"), gone: make(chan struct{}), task: drivertest.Task(t, "web")}
 	f.output = outputLabel{Dir: f.task.AllocDir, Name: "web", LogConfig: f.task.LogConfig}
-	f.log = func(http.ResponseWriter) {}
 	f.serve(t)
 	t.Cleanup(f.vanish)
 	return f
@@ -71,11 +70,11 @@ func (f *fakeEngine) vanish() {
 	f.server.Close()
 }
 
-// end ends the container.
-func (f *fakeEngine) end() {
+// end ends the container, which has left this log.
+func (f *fakeEngine) end(log func(http.ResponseWriter)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ended = true
+	f.ended, f.log = true, log
 	close(f.gone)
 }
 
@@ -214,8 +213,7 @@ func TestEngineVanishes(t *testing.T) {
 	if state := d.Fingerprint(t.Context()); !state.Detected || state.Healthy || !strings.Contains(state.HealthDescription, "graph driver") {
 		t.Errorf("with a sick engine it is %+v", state)
 	}
-	f.log = func(w http.ResponseWriter) { w.Write(frame(1, "2026-01-02T03:04:05.1Z last words\n")) }
-	f.end()
+	f.end(func(w http.ResponseWriter) { w.Write(frame(1, "2026-01-02T03:04:05.1Z last words\n")) })
 	f.refuse.Store(false)
 	o := <-over
 	if o.err != nil || o.exit.Code != 4 || o.exit.At.Year() != 2026 {
@@ -232,11 +230,10 @@ func TestEngineTalksNonsense(t *testing.T) {
 		f := newFakeEngine(t)
 		d := f.driver(t, 5*time.Second)
 		over := waitFor(t, d, f.task.ID)
-		f.log = func(w http.ResponseWriter) {
+		f.end(func(w http.ResponseWriter) {
 			w.Write(frame(1, "2026-01-02T03:04:05.1Z fine\n"))
 			w.Write([]byte(nonsense))
-		}
-		f.end()
+		})
 		o := <-over
 		if o.err != nil || o.exit.Code != 4 || !strings.Contains(o.exit.Message, "the end of its output is lost") {
 			t.Errorf("it ended with %+v", o)

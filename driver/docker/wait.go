@@ -106,7 +106,8 @@ func (d *Driver) ended(ctx context.Context, containerID string) (driver.Exit, bo
 	found, err := d.inspect(ctx, containerID)
 	switch {
 	case isMissing(err):
-		return driver.Exit{}, false, fmt.Errorf("its container was removed: %w", driver.ErrUnknown)
+		gone := fmt.Errorf("its container was removed: %w", driver.ErrUnknown)
+		return driver.Exit{}, false, errors.Join(gone, d.forgetOutput(containerID))
 	case err != nil:
 		return driver.Exit{}, false, err
 	}
