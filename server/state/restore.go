@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
 	"slices"
 
 	"github.com/a43e60e4/cluster"
@@ -42,6 +43,7 @@ type loader struct {
 	jobs     []*jobEntry
 	present  []bool // jobs that are registered
 	versions []*version
+	ahead    []*allocFrame // being decoded, in their order
 }
 
 func load(in io.Reader) (*writer, error) {
@@ -58,10 +60,11 @@ func load(in io.Reader) (*writer, error) {
 	var frame bytes.Buffer
 	for !l.ended {
 		kind, err := readFrame(r, &frame)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = l.frame(kind, frame.Bytes())
 		}
-		if err := l.frame(kind, frame.Bytes()); err != nil {
+		if err != nil {
+			l.link(0)
 			return nil, err
 		}
 	}
@@ -109,13 +112,29 @@ func (l *loader) frame(kind frameKind, body []byte) error {
 		return fmt.Errorf("a part of kind %d after one of kind %d: the saved state is damaged", kind, l.last)
 	}
 	l.last = kind
-	d := &decoder{b: body, intern: &l.w.intern, version: formatVersion}
+	if kind == frameAllocs {
+		l.frames++
+		return l.decodeAhead(body)
+	}
+	if err := l.link(0); err != nil {
+		return err
+	}
+	if err := decodeFrame(kind, body, &l.w.intern, func(d *decoder) { l.item(kind, d) }); err != nil {
+		return err
+	}
+	l.frames++
+	return nil
+}
+
+// decodeFrame reads the items of a frame.
+func decodeFrame(kind frameKind, body []byte, intern *interner, item func(*decoder)) error {
+	d := &decoder{b: body, intern: intern, version: formatVersion}
 	d.base = d.int()
 	for range d.count() {
 		if d.err != nil {
 			break
 		}
-		l.item(kind, d)
+		item(d)
 	}
 	if d.err == nil && len(d.b) > 0 {
 		d.fail("%d bytes left over", len(d.b))
@@ -123,7 +142,59 @@ func (l *loader) frame(kind frameKind, body []byte) error {
 	if d.err != nil {
 		return fmt.Errorf("read part of kind %d: %w", kind, d.err)
 	}
-	l.frames++
+	return nil
+}
+
+// allocFrame is a frame of allocations that a goroutine of its own decodes: they are most of a state, and
+// depend on nothing but the nodes and versions before them.
+type allocFrame struct {
+	allocs []*cluster.Allocation
+	err    error
+	done   chan struct{}
+}
+
+// decodeAhead begins to decode a frame of allocations, and stores those that were begun long before.
+func (l *loader) decodeAhead(body []byte) error {
+	f := &allocFrame{done: make(chan struct{})}
+	body = bytes.Clone(body)
+	nodes, versions := l.nodes, l.versions
+	go func() {
+		defer close(f.done)
+		f.err = decodeFrame(frameAllocs, body, new(interner), func(d *decoder) {
+			f.allocs = append(f.allocs, decodeAlloc(d, nodes, versions))
+		})
+	}()
+	l.ahead = append(l.ahead, f)
+	return l.link(runtime.GOMAXPROCS(0))
+}
+
+// link waits for frames of allocations and stores them in their order, until no more than the given number are left.
+// After a fault it waits for all.
+func (l *loader) link(left int) error {
+	var err error
+	for len(l.ahead) > left || err != nil && len(l.ahead) > 0 {
+		f := l.ahead[0]
+		l.ahead = l.ahead[1:]
+		<-f.done
+		if err == nil {
+			err = f.err
+		}
+		for _, a := range f.allocs {
+			if err != nil {
+				break
+			}
+			err = l.store(a)
+		}
+	}
+	return err
+}
+
+// store stores an allocation, if its slot is free.
+func (l *loader) store(a *cluster.Allocation) error {
+	if slot := a.ID.Slot(); slot >= maxSlots || l.w.allocs.at(slot) != nil {
+		return fmt.Errorf("allocation %s has slot %d, which is taken or too high", a.ID, slot)
+	}
+	l.w.link(a)
 	return nil
 }
 
@@ -149,8 +220,6 @@ func (l *loader) item(kind frameKind, d *decoder) {
 		l.loadEval(d)
 	case frameDeployments:
 		l.loadDeployment(d)
-	case frameAllocs:
-		l.loadAlloc(d)
 	case frameServices:
 		l.loadService(d)
 	case frameEnd:
@@ -255,18 +324,6 @@ func (l *loader) loadDeployment(d *decoder) {
 		return
 	}
 	l.w.linkDeployment(v)
-}
-
-func (l *loader) loadAlloc(d *decoder) {
-	a := decodeAlloc(d, l.nodes, l.versions)
-	if d.err != nil {
-		return
-	}
-	if slot := a.ID.Slot(); slot >= maxSlots || l.w.allocs.at(slot) != nil {
-		d.fail("allocation %s has slot %d, which is taken or too high", a.ID, slot)
-		return
-	}
-	l.w.link(a)
 }
 
 func (l *loader) loadService(d *decoder) {
