@@ -8,11 +8,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
-	"golang.org/x/sync/errgroup"
 )
 
 // How a change is followed.
@@ -26,17 +26,15 @@ const (
 
 // follow shows how a change goes until it is over. The error carries the status to end with.
 func (c *call) follow(client *api.Client, f following) error {
-	group, ctx := errgroup.WithContext(c.ctx())
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(c.ctx())
 	wake := make(chan struct{}, 1)
+	var watchers sync.WaitGroup
 	for _, read := range watches(client, f) {
-		group.Go(func() error { watch(ctx, wake, read); return nil })
+		watchers.Go(func() { watch(ctx, wake, read) })
 	}
 	err := c.attend(ctx, client, f, wake)
 	stop()
-	if waited := group.Wait(); err == nil {
-		err = waited
-	}
+	watchers.Wait()
 	if c.Context.Err() != nil {
 		c.out.line("Following ended; what was asked for goes on: see `cluster job status %s`", f.job.ID)
 		return &exitStatus{status: exitInterrupted}
@@ -111,6 +109,7 @@ func (c *call) attend(ctx context.Context, client *api.Client, f following, wake
 			return err
 		case err != nil && away.IsZero():
 			away = now
+			show.note(fmt.Sprintf("%v; trying again", c.explain(err)))
 		case err != nil && now.Sub(away) > patience:
 			return fmt.Errorf("follow job %q: %w; what was asked for goes on", f.job.ID, err)
 		}
@@ -198,6 +197,12 @@ func (w *show) scene(s *scene) {
 	}
 }
 
+// note shows a line that is no part of the scene; the next frame begins below it.
+func (w *show) note(text string) {
+	w.height = 0
+	w.out.line("%s: %s", w.out.clock(), printable(text))
+}
+
 // frame draws the last scene over the frame before. A terminal that went away gets the lines as they are.
 func (w *show) frame() {
 	size, ok := w.size()
@@ -246,14 +251,14 @@ func (w *show) wait(ctx context.Context, wake <-chan struct{}, length time.Durat
 	}
 }
 
-// fit cuts a line to what a terminal shows in one, leaving colours whole.
+// fit cuts a line to what a terminal shows in one; colours end where they would have.
 func fit(line string, width int) string {
 	var b strings.Builder
-	seen, escape, coloured := 0, false, false
+	seen, escape := 0, false
 	for _, r := range line {
 		switch {
 		case r == '\x1b':
-			escape, coloured = true, true
+			escape = true
 		case escape:
 			escape = r != 'm'
 		case seen >= width:
@@ -262,9 +267,6 @@ func fit(line string, width int) string {
 			seen++
 		}
 		b.WriteRune(r)
-	}
-	if coloured {
-		return b.String() + "\x1b[0m"
 	}
 	return b.String()
 }

@@ -64,7 +64,7 @@ func printLogs(c *call) error {
 		to     io.Writer
 	}{{stdout, "stdout", c.program.stdout}, {stderr, "stderr", c.program.stderr}} {
 		if stream.wanted {
-			l := &logReader{client: client, alloc: a, task: task, stream: stream.name, to: stream.to, tail: tail, bytes: bytes}
+			l := &logReader{client: client, alloc: a, task: task, stream: stream.name, to: stream.to, notes: c.program.stderr, tail: tail, bytes: bytes}
 			group.Go(func() error { return l.run(ctx, c.Bool("f")) })
 		}
 	}
@@ -156,8 +156,9 @@ type logReader struct {
 	task   string
 	stream string // stdout or stderr
 	to     io.Writer
-	tail   int   // lines to begin with; negative: not asked for
-	bytes  int64 // bytes to begin with; negative: not asked for
+	notes  io.Writer // where it is said that the agent is away
+	tail   int       // lines to begin with; negative: not asked for
+	bytes  int64     // bytes to begin with; negative: not asked for
 
 	// Where reading is: the end of what was written, as the offset in one of the rotated files.
 	file   string // "" before the first byte
@@ -277,14 +278,14 @@ const (
 
 // follow goes on where reading ended, again and again, until the allocation has ended and everything was read.
 func (l *logReader) follow(ctx context.Context) error {
-	pause := firstPause
+	pause, said := firstPause, false
 	for {
 		ended, err := l.ended(ctx)
 		if err == nil {
 			before := l.offset
 			err = l.resume(ctx, !ended)
 			if l.offset != before {
-				pause = firstPause
+				pause, said = firstPause, false
 			}
 			if ended && err == nil {
 				return nil
@@ -292,6 +293,10 @@ func (l *logReader) follow(ctx context.Context) error {
 		}
 		if cluster.CodeOf(err) == cluster.CodeNotFound || cluster.CodeOf(err) == cluster.CodeForbidden {
 			return err
+		}
+		if err != nil && ctx.Err() == nil && !said && pause == lastPause {
+			fmt.Fprintf(l.notes, "%v; trying again\n", err)
+			said = true
 		}
 		select {
 		case <-ctx.Done():
