@@ -39,6 +39,7 @@ var mayUse = map[string][]string{
 	"github.com/moby/moby/api":             {"driver/docker"},
 	"github.com/moby/moby/client":          {"driver/docker"},
 	"github.com/containerd/errdefs":        {"driver/docker"},
+	"github.com/distribution/reference":    {"driver/docker"},
 	"github.com/opencontainers/image-spec": {"driver/docker"},
 	"github.com/prometheus/client_golang":  {"server"},
 	"github.com/rogpeppe/go-internal":      {"e2e"},
