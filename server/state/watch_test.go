@@ -33,86 +33,94 @@ func (s *store) waits(ctx context.Context, keys ...Key) func() bool {
 	}
 }
 
+// wakings says for each key which changes wake those who wait for it.
+var wakings = []struct {
+	name   string
+	key    func(ids []cluster.ID) Key
+	change func(s *store, ids []cluster.ID)
+	wakes  bool
+}{
+	{"node's allocations, placed", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, true},
+	{"node's allocations, other node", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 2) }, false},
+	{"node's allocations, own report", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientFailed, Passing: 1})
+		}, false},
+	{"node's allocations, stop", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
+		func(s *store, ids []cluster.ID) {
+			s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0]}}})
+		}, true},
+	{"node's allocations, restart", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
+		func(s *store, ids []cluster.ID) { s.do(&TransitionAllocs{At: 1, Restarts: ids[:1]}) }, true},
+	{"node's allocations, node's status", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
+		func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, false},
+	{"unknown node's allocations, registered", func([]cluster.ID) Key { return NodeAllocsKey(id(3)) },
+		func(s *store, _ []cluster.ID) { s.do(&RegisterNode{Node: testNode(3)}) }, true},
+	{"node", func([]cluster.ID) Key { return NodeKey(id(1)) },
+		func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, true},
+	{"node, its allocations", func([]cluster.ID) Key { return NodeKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, false},
+	{"allocation", func(ids []cluster.ID) Key { return AllocKey(ids[0]) },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
+		}, true},
+	{"allocation, another", func(ids []cluster.ID) Key { return AllocKey(ids[0]) },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[1], ClientStatus: cluster.ClientRunning})
+		}, false},
+	{"job", func([]cluster.ID) Key { return JobKey("default", "web") },
+		func(s *store, _ []cluster.ID) { s.do(&DeregisterJob{Namespace: "default", ID: "web"}) }, true},
+	{"job, purged", func([]cluster.ID) Key { return JobKey("default", "web") },
+		func(s *store, _ []cluster.ID) { s.do(&DeregisterJob{Namespace: "default", ID: "web", Purge: true}) }, true},
+	{"job, its status", func([]cluster.ID) Key { return JobKey("default", "web") }, func(s *store, ids []cluster.ID) {
+		s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientFailed}, cluster.AllocUpdate{ID: ids[1], ClientStatus: cluster.ClientFailed})
+	}, true},
+	{"job, its evaluations", func([]cluster.ID) Key { return JobKey("default", "web") },
+		func(s *store, _ []cluster.ID) {
+			s.do(&UpsertEvals{Evals: []cluster.Evaluation{*testEval(900, testJob("web"))}})
+		}, false},
+	{"unknown job", func([]cluster.ID) Key { return JobKey("default", "api") },
+		func(s *store, _ []cluster.ID) { s.register(testJob("api")) }, true},
+	{"job's evaluations", func([]cluster.ID) Key { return JobEvalsKey("default", "web") },
+		func(s *store, _ []cluster.ID) {
+			s.do(&UpsertEvals{Evals: []cluster.Evaluation{*testEval(900, testJob("web"))}})
+		}, true},
+	{"unknown job's evaluations", func([]cluster.ID) Key { return JobEvalsKey("default", "api") },
+		func(s *store, _ []cluster.ID) {
+			s.do(&UpsertEvals{Evals: []cluster.Evaluation{*testEval(900, testJob("api"))}})
+		}, true},
+	{"evaluation", func([]cluster.ID) Key { return EvalKey(id(900)) },
+		func(s *store, _ []cluster.ID) {
+			s.do(&UpsertEvals{Evals: []cluster.Evaluation{*testEval(900, testJob("web"))}})
+		}, true},
+	{"job's allocations", func([]cluster.ID) Key { return JobAllocsKey("default", "web") },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
+		}, true},
+	{"job's deployments", func([]cluster.ID) Key { return JobDeploymentsKey("default", "web") }, func(s *store, _ []cluster.ID) {
+		s.do(&UpsertDeployments{Deployments: []cluster.Deployment{{ID: id(50), Namespace: "default", JobID: "web"}}})
+	}, true},
+	{"deployment", func([]cluster.ID) Key { return DeploymentKey(id(50)) }, func(s *store, _ []cluster.ID) {
+		s.do(&UpsertDeployments{Deployments: []cluster.Deployment{{ID: id(50), Namespace: "default", JobID: "web"}}})
+	}, true},
+	{"service", func([]cluster.ID) Key { return ServiceKey("default", "site") },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning, Passing: 1})
+		}, true},
+	{"service, nothing passes", func([]cluster.ID) Key { return ServiceKey("default", "site") },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
+		}, false},
+	{"namespace", func([]cluster.ID) Key { return NamespaceKey("prod") },
+		func(s *store, _ []cluster.ID) { s.do(&UpsertNamespace{Namespace: &cluster.Namespace{Name: "prod"}}) }, true},
+	{"meta", func([]cluster.ID) Key { return MetaKey("config") },
+		func(s *store, _ []cluster.ID) { s.do(&SetMeta{Key: "config", Value: []byte{1}}) }, true},
+	{"table", func([]cluster.ID) Key { return TableKey(Nodes) },
+		func(s *store, _ []cluster.ID) { s.do(&RegisterNode{Node: testNode(9)}) }, true},
+	{"other table", func([]cluster.ID) Key { return TableKey(Nodes) }, func(s *store, _ []cluster.ID) { s.register(testJob("api")) }, false},
+}
+
 func TestWaitersWakeForTheirKeyAlone(t *testing.T) {
-	web := func() *cluster.Evaluation { return testEval(900, testJob("web")) }
-	for _, c := range []struct {
-		name   string
-		key    func(ids []cluster.ID) Key
-		change func(s *store, ids []cluster.ID)
-		wakes  bool
-	}{
-		{"node's allocations, placed", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, true},
-		{"node's allocations, other node", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 2) }, false},
-		{"node's allocations, own report", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
-			func(s *store, ids []cluster.ID) {
-				s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientFailed, Passing: 1})
-			}, false},
-		{"node's allocations, stop", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
-			func(s *store, ids []cluster.ID) {
-				s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0]}}})
-			}, true},
-		{"node's allocations, restart", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
-			func(s *store, ids []cluster.ID) { s.do(&TransitionAllocs{At: 1, Restarts: ids[:1]}) }, true},
-		{"node's allocations, node's status", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
-			func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, false},
-		{"unknown node's allocations, registered", func([]cluster.ID) Key { return NodeAllocsKey(id(3)) },
-			func(s *store, _ []cluster.ID) { s.do(&RegisterNode{Node: testNode(3)}) }, true},
-		{"node", func([]cluster.ID) Key { return NodeKey(id(1)) },
-			func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, true},
-		{"node, its allocations", func([]cluster.ID) Key { return NodeKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, false},
-		{"allocation", func(ids []cluster.ID) Key { return AllocKey(ids[0]) },
-			func(s *store, ids []cluster.ID) {
-				s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
-			}, true},
-		{"allocation, another", func(ids []cluster.ID) Key { return AllocKey(ids[0]) },
-			func(s *store, ids []cluster.ID) {
-				s.report(cluster.AllocUpdate{ID: ids[1], ClientStatus: cluster.ClientRunning})
-			}, false},
-		{"job", func([]cluster.ID) Key { return JobKey("default", "web") },
-			func(s *store, _ []cluster.ID) { s.do(&DeregisterJob{Namespace: "default", ID: "web"}) }, true},
-		{"job, purged", func([]cluster.ID) Key { return JobKey("default", "web") },
-			func(s *store, _ []cluster.ID) { s.do(&DeregisterJob{Namespace: "default", ID: "web", Purge: true}) }, true},
-		{"job, its status", func([]cluster.ID) Key { return JobKey("default", "web") }, func(s *store, ids []cluster.ID) {
-			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientFailed}, cluster.AllocUpdate{ID: ids[1], ClientStatus: cluster.ClientFailed})
-		}, true},
-		{"job, its evaluations", func([]cluster.ID) Key { return JobKey("default", "web") },
-			func(s *store, _ []cluster.ID) { s.do(&UpsertEvals{Evals: []cluster.Evaluation{*web()}}) }, false},
-		{"unknown job", func([]cluster.ID) Key { return JobKey("default", "api") },
-			func(s *store, _ []cluster.ID) { s.register(testJob("api")) }, true},
-		{"job's evaluations", func([]cluster.ID) Key { return JobEvalsKey("default", "web") },
-			func(s *store, _ []cluster.ID) { s.do(&UpsertEvals{Evals: []cluster.Evaluation{*web()}}) }, true},
-		{"unknown job's evaluations", func([]cluster.ID) Key { return JobEvalsKey("default", "api") },
-			func(s *store, _ []cluster.ID) {
-				s.do(&UpsertEvals{Evals: []cluster.Evaluation{*testEval(900, testJob("api"))}})
-			}, true},
-		{"evaluation", func([]cluster.ID) Key { return EvalKey(id(900)) },
-			func(s *store, _ []cluster.ID) { s.do(&UpsertEvals{Evals: []cluster.Evaluation{*web()}}) }, true},
-		{"job's allocations", func([]cluster.ID) Key { return JobAllocsKey("default", "web") },
-			func(s *store, ids []cluster.ID) {
-				s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
-			}, true},
-		{"job's deployments", func([]cluster.ID) Key { return JobDeploymentsKey("default", "web") }, func(s *store, _ []cluster.ID) {
-			s.do(&UpsertDeployments{Deployments: []cluster.Deployment{{ID: id(50), Namespace: "default", JobID: "web"}}})
-		}, true},
-		{"deployment", func([]cluster.ID) Key { return DeploymentKey(id(50)) }, func(s *store, _ []cluster.ID) {
-			s.do(&UpsertDeployments{Deployments: []cluster.Deployment{{ID: id(50), Namespace: "default", JobID: "web"}}})
-		}, true},
-		{"service", func([]cluster.ID) Key { return ServiceKey("default", "site") },
-			func(s *store, ids []cluster.ID) {
-				s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning, Passing: 1})
-			}, true},
-		{"service, nothing passes", func([]cluster.ID) Key { return ServiceKey("default", "site") },
-			func(s *store, ids []cluster.ID) {
-				s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
-			}, false},
-		{"namespace", func([]cluster.ID) Key { return NamespaceKey("prod") },
-			func(s *store, _ []cluster.ID) { s.do(&UpsertNamespace{Namespace: &cluster.Namespace{Name: "prod"}}) }, true},
-		{"meta", func([]cluster.ID) Key { return MetaKey("config") },
-			func(s *store, _ []cluster.ID) { s.do(&SetMeta{Key: "config", Value: []byte{1}}) }, true},
-		{"table", func([]cluster.ID) Key { return TableKey(Nodes) },
-			func(s *store, _ []cluster.ID) { s.do(&RegisterNode{Node: testNode(9)}) }, true},
-		{"other table", func([]cluster.ID) Key { return TableKey(Nodes) }, func(s *store, _ []cluster.ID) { s.register(testJob("api")) }, false},
-	} {
+	for _, c := range wakings {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
