@@ -10,6 +10,7 @@
 //	mounts.go      which paths of the node a container may see
 //	image.go       image names, pulling, whose errors are whose
 //	auth.go        credentials for registries
+//	wait.go        until a container has ended, whatever the engine does meanwhile
 //	output.go      the engine's log → the task's log files, exactly once
 //	frames.go      the engine's log stream → messages
 //	engine.go      bounded calls and errors in words
