@@ -27,27 +27,32 @@ func (n *Node) collect(ctx context.Context) {
 	all := n.all()
 	var ended []*runner
 	for _, r := range all {
-		if r.ended() && r.record().over() && r.acked.Load() {
+		if r.collectable() {
 			ended = append(ended, r)
 		}
 	}
 	slices.SortFunc(ended, func(a, b *runner) int {
 		return cmp.Or(cmp.Compare(a.record().finishedAt(), b.record().finishedAt()), a.id.Compare(b.id))
 	})
-	count := len(all)
+	count, full := len(all), len(ended) > 0 && n.diskFull()
 	for _, r := range ended {
 		if ctx.Err() != nil {
 			return
 		}
-		if !r.record().Orphan && count <= n.config.GCMaxAllocs && !n.diskFull() {
+		if !r.forgotten.Load() && count <= n.config.GCMaxAllocs && !full {
 			continue
 		}
 		if err := n.remove(r); err != nil {
 			n.log.Warn("an ended allocation cannot be removed", "alloc", r.id.String(), "err", err)
 			continue
 		}
-		count--
+		count, full = count-1, n.diskFull()
 	}
+}
+
+// collectable reports whether the allocation has ended and the servers, if they care, know how.
+func (r *runner) collectable() bool {
+	return r.ended() && r.record().over() && (r.acked.Load() || r.forgotten.Load())
 }
 
 func (n *Node) diskFull() bool {
@@ -80,7 +85,7 @@ func (n *Node) collectOne(id cluster.ID) error {
 		return unknownAlloc(id)
 	case !r.ended() || !r.record().over():
 		return cluster.Errorf(cluster.CodeRejected, "collect allocation %s: its tasks have not ended", id)
-	case !r.acked.Load():
+	case !r.collectable():
 		return cluster.Errorf(cluster.CodeUnavailable, "collect allocation %s: the servers have not heard of its end yet; try again", id)
 	}
 	return n.remove(r)
@@ -89,7 +94,7 @@ func (n *Node) collectOne(id cluster.ID) error {
 // collectAll removes all allocations that have ended.
 func (n *Node) collectAll() error {
 	for _, r := range n.all() {
-		if r.ended() && r.record().over() && r.acked.Load() {
+		if r.collectable() {
 			if err := n.collectOne(r.id); err != nil && cluster.CodeOf(err) != cluster.CodeNotFound {
 				return err
 			}

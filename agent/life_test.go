@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -270,10 +271,24 @@ func TestWhatTheServersForgotIsStoppedAndRemoved(t *testing.T) {
 		defer n.stop()
 		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
 		sleep(time.Second)
-		w.forget(a.ID)
+		w.scripts["work"] = func(int) script { return script{runs: time.Millisecond} }
+		b := w.change(testAlloc(2, cluster.JobTypeBatch, nil, "work"), nil)
 		sleep(time.Second)
-		if all, living := n.node.Counts(); all != 0 || living != 0 || len(w.known()) != 0 {
-			t.Errorf("%d allocations, %d living, left %v", all, living, w.known())
+		dir := string(n.node.dirs(b.ID))
+		if _, err := os.Stat(dir); err != nil {
+			t.Error(err)
+		}
+		n.stop()
+		w.forget(a.ID)
+		w.forget(b.ID)
+		n = w.start(0)
+		defer n.stop()
+		sleep(time.Second)
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Error("the directory is still there")
+		}
+		if c := n.node.Counters(); c != (Counters{}) || len(w.known()) != 0 {
+			t.Errorf("%+v, left %v", c, w.known())
 		}
 	})
 }
@@ -289,8 +304,8 @@ func TestEndedAllocationsAreKeptUpToABound(t *testing.T) {
 			sleep(2 * time.Second)
 		}
 		sleep(time.Minute)
-		if all, living := n.node.Counts(); all != 3 || living != 0 {
-			t.Errorf("%d allocations, %d living", all, living)
+		if c := n.node.Counters(); c != (Counters{Allocations: 3}) {
+			t.Errorf("%+v", c)
 		}
 		if n.node.runner(cluster.ID{6, 15: 6}) == nil {
 			t.Error("the newest was removed")
@@ -432,6 +447,9 @@ func TestADriverThatFailsIsAskedAgain(t *testing.T) {
 		sleep(time.Minute)
 		if got := w.alloc(a.ID); got.ClientStatus != cluster.ClientComplete || len(w.known()) != 0 || len(w.begun()) != 1 {
 			t.Errorf("status %v, left %v, starts %v", got.ClientStatus, w.known(), w.begun())
+		}
+		if c := n.node.Counters(); c.DriverFailures != 7 {
+			t.Errorf("%+v", c)
 		}
 	})
 }

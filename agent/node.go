@@ -30,6 +30,7 @@ type Node struct {
 	reports *reports
 	probe   func(ctx context.Context, c cluster.Check, address string) (status string, code int, output string)
 	usage   usage // for the statistics routes
+	counted counters
 
 	self    atomic.Pointer[cluster.Node] // what the node says of itself; replaced, never modified
 	changed chan struct{}                // holds one token while self has news for the servers
@@ -72,7 +73,11 @@ func Open(config Config) (*Node, error) {
 	}
 	n.self.Store(fingerprint(config, id))
 	n.reports = newReports(func(ctx context.Context, updates []cluster.AllocUpdate) error {
-		return config.Control.Report(ctx, id, updates)
+		err := config.Control.Report(ctx, id, updates)
+		if err != nil {
+			n.counted.report.Add(1)
+		}
+		return err
 	}, n.acknowledged, n.log)
 	if n.journal, err = openJournal(filepath.Join(config.Dir, "allocs")); err != nil {
 		return nil, err
@@ -146,10 +151,12 @@ func (n *Node) drive(run *runner) {
 	n.mu.Lock()
 	ctx := n.live
 	n.mu.Unlock()
+	ended := run.record().over()
 	run.run(ctx)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || ended {
 		return
 	}
+	run.log.Info("allocation has ended", "status", run.record().Status.String())
 	for _, other := range n.all() {
 		if other.record().Alloc.Details().PreviousAllocation == run.id {
 			other.post(ctx, func() {})
@@ -182,15 +189,32 @@ func (n *Node) ID() cluster.ID { return n.self.Load().ID }
 // Self is what the node says of itself now. It must not be modified.
 func (n *Node) Self() *cluster.Node { return n.self.Load() }
 
-// Counts are the allocations that are on this node's disk, and those of them whose tasks have not ended.
-func (n *Node) Counts() (all, living int) {
-	runners := n.all()
-	for _, r := range runners {
+// Counters is what a node counts, since Open where not said otherwise.
+type Counters struct {
+	Allocations int // on this node's disk now
+	Living      int // of them those whose tasks have not all ended
+
+	LeaseFailures   uint64 // registrations and heartbeats that failed and were tried again
+	FollowFailures  uint64 // questions for assignments that failed and were asked again
+	ReportFailures  uint64 // reports that failed and were sent again
+	JournalFailures uint64 // writes of the journal that failed and were tried again
+	DriverFailures  uint64 // starts, signals, watches and destroys that drivers refused
+}
+
+// counters are the parts of Counters that are counted as they happen.
+type counters struct{ lease, follow, report, journal, driver atomic.Uint64 }
+
+// Counters are the node's counters now.
+func (n *Node) Counters() Counters {
+	c := Counters{LeaseFailures: n.counted.lease.Load(), FollowFailures: n.counted.follow.Load(),
+		ReportFailures: n.counted.report.Load(), JournalFailures: n.counted.journal.Load(), DriverFailures: n.counted.driver.Load()}
+	for _, r := range n.all() {
+		c.Allocations++
 		if !r.record().over() {
-			living++
+			c.Living++
 		}
 	}
-	return len(runners), living
+	return c
 }
 
 // Run is the node's life: it takes up what the journal holds, registers, and follows the servers until ctx ends.
@@ -314,6 +338,7 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 		case ctx.Err() != nil:
 			return
 		default:
+			n.counted.lease.Add(1)
 			if cluster.CodeOf(err) == cluster.CodeNotFound {
 				known = nil
 			}
@@ -379,6 +404,7 @@ func (n *Node) follow(ctx context.Context, registered <-chan struct{}) {
 			return
 		case err != nil:
 			failures++
+			n.counted.follow.Add(1)
 			n.log.Debug("the servers do not say what this node should run", "err", err)
 			rest(ctx, backoff(failures))
 			continue
@@ -422,8 +448,8 @@ func (n *Node) assign(ctx context.Context, a Assignments) {
 		listed[id] = true
 	}
 	for _, r := range n.all() {
+		r.forgotten.Store(!listed[r.id])
 		if !listed[r.id] {
-			r.acked.Store(true)
 			r.post(ctx, func() { r.set(r.rec.orphaned(), keepProcess) })
 		}
 	}

@@ -115,6 +115,12 @@ func (r record) sound() bool {
 	if r.Version != recordVersion || r.Alloc == nil || r.Alloc.Job == nil || r.Alloc.ID.IsZero() {
 		return false
 	}
+	const most = 1000 // attempts that are left to be destroyed; there are one or two
+	for _, t := range r.Tasks {
+		if t.Stage > stageEnded || t.Attempt < 0 || t.Oldest < 0 || t.Attempt-t.Oldest > most || t.State > cluster.TaskDead {
+			return false
+		}
+	}
 	return r.fits(r.Alloc)
 }
 

@@ -25,6 +25,8 @@ type runner struct {
 	over  chan struct{}          // closed when the loop has ended
 	state atomic.Pointer[record] // the newest record, for readers anywhere; never modified
 	acked atomic.Bool            // the servers know the final state
+	// forgotten is set while the servers do not list the allocation.
+	forgotten atomic.Bool
 
 	// What follows belongs to the loop alone.
 
@@ -36,7 +38,7 @@ type runner struct {
 	compare  bool  // what the servers know is to be compared with the record when they next say it
 	restored int64 // when this process took the record from the journal; 0: what it says has been seen here
 	serial   int   // of the newest action
-	unsaved  bool
+	unsaved  error // why the record could not be written since it last changed
 	saveAt   int64 // when to try to save again
 	healthAt int64
 	reported cluster.AllocUpdate
@@ -102,7 +104,7 @@ func (r *runner) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		until := r.advance(ctx)
-		if r.rec.over() && !r.unsaved {
+		if r.rec.over() && r.unsaved == nil {
 			return
 		}
 		var alarm <-chan time.Time
@@ -146,19 +148,19 @@ func (r *runner) ask(ctx context.Context, wish func() error) error {
 // advance takes steps until there are none, and returns when there may be one again (0: after an event).
 func (r *runner) advance(ctx context.Context) int64 {
 	for ctx.Err() == nil {
-		if r.unsaved && r.saveAt <= now() {
+		if r.unsaved != nil && r.saveAt <= now() {
 			r.save(keepMachine)
 		}
 		r.set(r.rec, keepProcess)
 		r.syncChecks(ctx)
-		have := life{record: r.rec, Flights: r.flights, Now: now(), Unsaved: r.unsaved, MaxKill: r.node.config.MaxKillTimeout}
+		have := life{record: r.rec, Flights: r.flights, Now: now(), Unsaved: r.unsaved != nil, MaxKill: r.node.config.MaxKillTimeout}
 		s := next(r.want(), have)
 		if s.Do != actRest {
 			r.do(ctx, s, have)
 			continue
 		}
 		until := earlier(s.Until, r.healthAt)
-		if r.unsaved {
+		if r.unsaved != nil {
 			until = earlier(until, r.saveAt)
 		}
 		return until
@@ -234,10 +236,13 @@ func (r *runner) confirmed(rec record) (int64, bool) {
 
 func (r *runner) save(keep durability) {
 	err := r.node.journal.save(r.rec, keep == keepMachine)
-	if err != nil && !r.unsaved {
-		r.log.Warn("the allocation's journal cannot be written: no task is started until it can", "err", err)
+	if err != nil {
+		r.node.counted.journal.Add(1)
+		if r.unsaved == nil {
+			r.log.Warn("the allocation's journal cannot be written: no task is started until it can", "err", err)
+		}
 	}
-	r.unsaved = err != nil
+	r.unsaved = err
 	r.saveAt = now() + int64(time.Second)
 }
 
@@ -282,8 +287,8 @@ func (r *runner) do(ctx context.Context, s step, have life) {
 	switch s.Do {
 	case actBegin:
 		r.set(r.rec.begun(i, have.Now), keepProcess)
-		if r.unsaved {
-			r.set(r.rec.startFailed(i, cluster.EventSetupFailure, "write the allocation's journal: the disk may be full", false, r.moment()), keepProcess)
+		if r.unsaved != nil {
+			r.set(r.rec.startFailed(i, cluster.EventSetupFailure, r.unsaved.Error(), false, r.moment()), keepProcess)
 		}
 	case actEnd:
 		r.set(r.rec.endingBegun(i, s.Why, s.SignalAt, have.Now), keepProcess)
@@ -360,6 +365,7 @@ func (r *runner) start(ctx context.Context, i int) {
 			r.set(r.rec.started(i, now()), keepMachine)
 			return
 		}
+		r.node.counted.driver.Add(1)
 		r.log.Warn("task could not be started", "task", rec.Tasks[i].Name, "err", err)
 		r.set(r.rec.startFailed(i, kind, err.Error(), errors.Is(err, driver.ErrInvalid), r.moment()), keepMachine)
 	})
@@ -389,6 +395,7 @@ func (r *runner) watch(ctx context.Context, i int) {
 	r.beside(ctx, func() { exit, err = d.Wait(ctx, id) }, func() {
 		r.flights[i].Watching = false
 		if err != nil && !errors.Is(err, driver.ErrUnknown) {
+			r.node.counted.driver.Add(1)
 			r.log.Warn("task cannot be watched", "task", r.rec.Tasks[i].Name, "err", err)
 			r.flights[i].WatchAt = now() + int64(r.backoff(i))
 			return
@@ -399,6 +406,7 @@ func (r *runner) watch(ctx context.Context, i int) {
 				exit = driver.Exit{Signal: 9}
 			}
 		}
+		r.log.Info("task has ended", "task", r.rec.Tasks[i].Name, "code", exit.Code, "signal", exit.Signal, "unknown", exit.Unknown)
 		r.failures[i] = 0
 		r.flights[i] = flight{}
 		r.set(r.rec.exited(i, exit, r.moment()), keepMachine)
@@ -415,6 +423,7 @@ func (r *runner) signal(ctx context.Context, i int, killAt int64) {
 		err = d.Signal(ctx, id, how)
 	}, func() {
 		if err != nil && !errors.Is(err, driver.ErrUnknown) {
+			r.node.counted.driver.Add(1)
 			r.log.Warn("task cannot be asked to end and is killed", "task", r.rec.Tasks[i].Name, "err", err)
 			killAt = now()
 		}
@@ -431,6 +440,7 @@ func (r *runner) destroy(ctx context.Context, i int) {
 		}
 	}, func() {
 		if err != nil {
+			r.node.counted.driver.Add(1)
 			r.log.Warn("task cannot be destroyed", "task", t.Name, "err", err)
 			r.flights[i].Retry = now() + int64(r.backoff(i))
 			return
