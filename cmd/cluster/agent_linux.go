@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/a43e60e4/cluster/agent/supervise"
 )
@@ -90,12 +91,28 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 	if err != nil {
 		return err
 	}
-	n, err := openAgent(machineConfig{agent: start.Config, dir: dir, logger: newLogger(start.Stderr, &start.Config), supervisor: client})
+	r, err := openAgent(machineConfig{agent: start.Config, dir: dir, logger: newLogger(start.Stderr, &start.Config), supervisor: client})
 	if err != nil {
 		return err
 	}
-	n.greet(start.Stdout)
-	return n.Run(ctx)
+	r.greet(start.Stdout)
+	err = r.Run(ctx)
+	select {
+	case <-client.Done():
+		linger(client)
+	default:
+	}
+	return err
+}
+
+// lingerTime is how long an agent without a supervisor keeps the tasks' pipes open for the next one.
+const lingerTime = time.Minute
+
+// linger keeps what tasks write from getting lost until another supervisor reads it.
+func linger(client *supervise.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
+	defer cancel()
+	client.Linger(ctx)
 }
 
 // newLogger writes to w as the configuration says.

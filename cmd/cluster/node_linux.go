@@ -202,7 +202,7 @@ func (r *running) drivers() (map[string]driver.Driver, error) {
 		return nil, fmt.Errorf(`read plugin "raw_exec": %w`, err)
 	}
 	r.warnIgnored("raw_exec", ignored)
-	r.raw = rawexec.New(rawexec.Config{Processes: processes{r.supervisor}, Options: rawOptions, Environ: os.Environ(), Logger: r.logger})
+	r.raw = rawexec.New(rawexec.Config{Processes: processes{r.supervisor}, Options: rawOptions, Environ: os.Environ()})
 	dockerOptions, ignored, err := docker.DecodeOptions(r.agent.Plugins.Docker.Config)
 	if err != nil {
 		return nil, fmt.Errorf(`read plugin "docker": %w`, err)
