@@ -29,10 +29,10 @@ func (r *running) self() api.Agent {
 		},
 	}
 	if r.client != nil {
-		_, living := r.client.Counts()
+		counters := r.client.Counters()
 		stats["client"] = map[string]string{
 			"node_id": r.client.ID().String(), "known_servers": leadership.Address,
-			"num_allocations": strconv.Itoa(living), "heartbeat_ttl": "2s", "last_heartbeat": "0s",
+			"num_allocations": fmt.Sprint(counters.Living), "heartbeat_ttl": "2s", "last_heartbeat": "0s",
 		}
 	}
 	return api.Agent{
