@@ -234,6 +234,28 @@ func TestALostStartIsNotTakenForItsSuccessor(t *testing.T) {
 	})
 }
 
+// TestAnEndWhileTheAgentWasAwayHasItsTime: and its code.
+func TestAnEndWhileTheAgentWasAwayHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scripts["work"] = func(int) script { return script{runs: 10 * time.Second, exit: driver.Exit{Code: 42}} }
+		begun := time.Now()
+		n := w.start(0)
+		a := w.change(testAlloc(1, cluster.JobTypeBatch, nil, "work"), nil)
+		sleep(time.Second)
+		n.stop()
+		sleep(time.Hour)
+		n = w.start(0)
+		defer n.stop()
+		sleep(500 * time.Millisecond)
+		work := taskOf(t, w.alloc(a.ID), "work")
+		end := work.Events[len(work.Events)-2]
+		if end.Type != cluster.EventTerminated || end.Details.ExitCode != 42 || time.Unix(0, end.Time).Sub(begun).Round(time.Second) != 10*time.Second {
+			t.Errorf("%s: %+v, %v", diary(work), end, time.Unix(0, end.Time).Sub(begun))
+		}
+	})
+}
+
 // TestAnExitNobodySawIsAFailure: the driver lost the task.
 func TestAnExitNobodySawIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

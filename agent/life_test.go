@@ -267,11 +267,11 @@ func TestOnlyDevelopmentNodesTakeTheirTasksAlong(t *testing.T) {
 func TestWhatTheServersForgotIsStoppedAndRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		w.scripts["work"] = func(int) script { return script{runs: time.Millisecond} }
 		n := w.start(0)
 		defer n.stop()
 		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
 		sleep(time.Second)
-		w.scripts["work"] = func(int) script { return script{runs: time.Millisecond} }
 		b := w.change(testAlloc(2, cluster.JobTypeBatch, nil, "work"), nil)
 		sleep(time.Second)
 		dir := string(n.node.dirs(b.ID))

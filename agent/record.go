@@ -266,16 +266,20 @@ func (r record) ends(stop bool) bool { return stop || r.failed() }
 // exited is the record after the i-th task was seen to have ended. What follows is decided here, once: it is on record
 // together with the end.
 func (r record) exited(i int, exit driver.Exit, at moment) record {
+	ended := at.Now // or earlier: nobody may have looked
+	if when := exit.At.UnixNano(); !exit.At.IsZero() && when < ended {
+		ended = when
+	}
 	return r.change(i, func(t *taskRecord) {
 		t.Stage, t.Since = stageEnded, 0
 		why := t.Ending.Why
 		t.Ending = ending{}
-		t.add(at.Now, cluster.EventTerminated, &cluster.EventDetails{ExitCode: exit.Code, Signal: exit.Signal,
+		t.add(ended, cluster.EventTerminated, &cluster.EventDetails{ExitCode: exit.Code, Signal: exit.Signal,
 			OOMKilled: exit.OOMKilled, Message: exit.Message})
 		switch {
 		case why > reasonRestart || r.ends(at.Stop):
 			t.add(at.Now, cluster.EventKilled, nil)
-			t.finish(at.Now, false)
+			t.finish(ended, false)
 		case why == reasonRestart:
 			t.again(at.Now, 0, "A user asked for it")
 		default:
