@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,7 +41,6 @@ type pulls struct {
 	engine      *engine
 	idle        time.Duration // a pull in which nothing moves for so long is given up
 	noticeEvery time.Duration
-	log         *slog.Logger
 
 	mu    sync.Mutex
 	going map[pullKey]*pull
