@@ -225,12 +225,12 @@ func (w *world) deregister(key cluster.JobKey, purge bool) (any, error) {
 				w.allocs[i] = w.halt(a, "alloc not needed as job is stopped")
 			}
 		}
-		stopped := *job
-		stopped.Stop, stopped.Status = true, cluster.JobStatusDead
-		w.jobs[key] = append(w.jobs[key], &stopped)
-		if purge {
-			delete(w.jobs, key)
-		}
+	}
+	stopped := *job
+	stopped.Stop, stopped.Status = true, cluster.JobStatusDead
+	w.jobs[key] = append(w.jobs[key], &stopped)
+	if purge {
+		delete(w.jobs, key)
 	}
 	w.steps = append(w.steps, stop)
 	return api.JobDeregisterResponse{EvalID: e.ID, EvalCreateIndex: w.index}, nil

@@ -81,6 +81,9 @@ func (s *scene) planned() *cluster.Evaluation {
 func (s *scene) verdict() verdict {
 	switch s.goal {
 	case stopped:
+		if e := s.evaluation(); e != nil && e.Status == cluster.EvalPending {
+			return verdict{}
+		}
 		for _, a := range s.allocs {
 			if !a.ClientStatus.Terminal() {
 				return verdict{}
