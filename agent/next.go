@@ -165,7 +165,5 @@ func (l life) nextOfRunning(w want, i int) step {
 	return step{Do: actDestroy}
 }
 
-// killAt is when the i-th task is killed if it is asked to end now.
-func (l life) killAt(i int) int64 {
-	return l.Now + int64(min(l.spec(i).KillTimeout, l.MaxKill))
-}
+// patience is how long the i-th task has to end after it was asked to.
+func (l life) patience(i int) time.Duration { return min(l.spec(i).KillTimeout, l.MaxKill) }

@@ -342,7 +342,8 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 			if cluster.CodeOf(err) == cluster.CodeNotFound {
 				known = nil
 			}
-			if failures++; failures == 1 {
+			const notable = 5 // in a row; fewer belong to every start and change of leaders
+			if failures++; failures == notable {
 				n.log.Warn("the servers do not answer: this node keeps trying, its tasks go on", "err", err)
 			}
 		}

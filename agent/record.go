@@ -354,11 +354,11 @@ func (r record) endingBegun(i int, why reason, signalAt, now int64) record {
 	})
 }
 
-// signaled is the record after the i-th task was asked to end; it is killed at killAt.
-func (r record) signaled(i int, killAt, now int64) record {
+// signaled is the record after the i-th task was asked to end; it is killed when the patience is over.
+func (r record) signaled(i int, patience time.Duration, now int64) record {
 	return r.change(i, func(t *taskRecord) {
-		t.Ending.KillAt = max(killAt, 1)
-		t.add(now, cluster.EventKilling, &cluster.EventDetails{Timeout: time.Duration(max(killAt-now, 0))})
+		t.Ending.KillAt = now + int64(patience)
+		t.add(now, cluster.EventKilling, &cluster.EventDetails{Timeout: patience})
 	})
 }
 

@@ -112,7 +112,8 @@ func (p *reports) run(ctx context.Context) {
 			}
 			failures++
 			pause = backoff(failures)
-			if failures == 1 {
+			const notable = 3 // in a row; fewer belong to every change of leaders
+			if failures == notable {
 				p.log.Warn("the servers do not take this node's reports: they are kept and sent again", "err", err)
 			}
 		} else {

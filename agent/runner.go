@@ -302,7 +302,7 @@ func (r *runner) do(ctx context.Context, s step, have life) {
 	case actWatch:
 		r.watch(ctx, i)
 	case actSignal:
-		r.signal(ctx, i, have.killAt(i))
+		r.signal(ctx, i, have.patience(i))
 	case actDestroy:
 		r.destroy(ctx, i)
 	}
@@ -413,7 +413,8 @@ func (r *runner) watch(ctx context.Context, i int) {
 	})
 }
 
-func (r *runner) signal(ctx context.Context, i int, killAt int64) {
+// signal asks a task to end. It is killed when the patience is over, or at once if it cannot be asked.
+func (r *runner) signal(ctx context.Context, i int, patience time.Duration) {
 	d, id := r.driver(i), taskID(r.id, r.rec.Tasks[i].Name, r.rec.Tasks[i].Attempt)
 	how := r.rec.spec(i).KillSignal
 	var err error
@@ -425,9 +426,9 @@ func (r *runner) signal(ctx context.Context, i int, killAt int64) {
 		if err != nil && !errors.Is(err, driver.ErrUnknown) {
 			r.node.counted.driver.Add(1)
 			r.log.Warn("task cannot be asked to end and is killed", "task", r.rec.Tasks[i].Name, "err", err)
-			killAt = now()
+			patience = 0
 		}
-		r.set(r.rec.signaled(i, killAt, now()), keepProcess)
+		r.set(r.rec.signaled(i, patience, now()), keepProcess)
 	})
 }
 
