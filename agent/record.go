@@ -255,9 +255,10 @@ func (r record) startFailed(i int, kind cluster.EventType, cause string, hopeles
 
 // moment is what a change of the record may depend on besides the record: time, chance, and what is wanted.
 type moment struct {
-	Now    int64
-	Jitter float64 // 0..1
-	Stop   bool    // the allocation should stop
+	Now     int64
+	Jitter  float64       // 0..1
+	Stop    bool          // the allocation should stop
+	MaxKill time.Duration // bound of kill_timeout
 }
 
 // ends reports whether the tasks are to end, whatever each of them does.
@@ -273,6 +274,9 @@ func (r record) exited(i int, exit driver.Exit, at moment) record {
 	return r.change(i, func(t *taskRecord) {
 		t.Stage, t.Since = stageEnded, 0
 		why := t.Ending.Why
+		if why != reasonNone && t.Ending.KillAt == 0 && t.Ending.SignalAt <= at.Now { // it ended faster than it was asked
+			t.add(ended, cluster.EventKilling, &cluster.EventDetails{Timeout: min(r.spec(i).KillTimeout, at.MaxKill)})
+		}
 		t.Ending = ending{}
 		t.add(ended, cluster.EventTerminated, &cluster.EventDetails{ExitCode: exit.Code, Signal: exit.Signal,
 			OOMKilled: exit.OOMKilled, Message: exit.Message})

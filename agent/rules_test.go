@@ -254,3 +254,25 @@ func TestStatusMovesForward(t *testing.T) {
 		t.Error("not over")
 	}
 }
+
+// TestATaskThatEndsFasterThanItIsAsked: its diary says that it was asked, whichever is noticed first.
+func TestATaskThatEndsFasterThanItIsAsked(t *testing.T) {
+	a := testAlloc(1, cluster.JobTypeService, nil, "a")
+	r := newRecord(a, "boot", 1).begun(0, 1).started(0, 1)
+	at := moment{Now: 5, MaxKill: time.Minute, Stop: true}
+	for _, c := range []struct {
+		name string
+		r    record
+		want string
+	}{
+		{"asked, on record", r.endingBegun(0, reasonStop, 2, 2).signaled(0, time.Second, 3), "Killing, Terminated, Killed"},
+		{"asked, not yet on record", r.endingBegun(0, reasonStop, 2, 2), "Killing, Terminated, Killed"},
+		{"not asked", r.endingBegun(0, reasonStop, 9, 2), "Waiting for shutdown delay, Terminated, Killed"},
+		{"not wanted to end", r, "Terminated, Killed"},
+	} {
+		got := c.r.exited(0, driver.Exit{Signal: 2}, at)
+		if want := "Received, Task Setup, Started, " + c.want; diary(got.Tasks[0].TaskState) != want {
+			t.Errorf("%s: %s", c.name, diary(got.Tasks[0].TaskState))
+		}
+	}
+}

@@ -179,7 +179,7 @@ func (r *runner) want() want {
 }
 
 func (r *runner) moment() moment {
-	return moment{Now: now(), Jitter: rand.Float64(), Stop: r.want().Stop}
+	return moment{Now: now(), Jitter: rand.Float64(), Stop: r.want().Stop, MaxKill: r.node.config.MaxKillTimeout}
 }
 
 // set replaces the record, if it is another, and does all that this asks for: what follows from it is settled, it is
