@@ -45,8 +45,8 @@ type running struct {
 }
 
 // openAgent reads the data directory, takes the ports and prepares all parts. Nothing works before Run.
-func openAgent(c machineConfig) (r *running, err error) {
-	r = &running{machineConfig: c, inside: newLoopback()}
+func openAgent(c machineConfig) (_ *running, err error) {
+	r := &running{machineConfig: c, inside: newLoopback()}
 	defer func() {
 		if err != nil {
 			for _, listener := range r.listen {
