@@ -1,16 +1,25 @@
-# Shortens `go test -v`: failures whole, one line per package, and each skipped test with its reason.
-/^=== RUN|^=== PAUSE|^=== CONT|^=== NAME/ { next }
-/^ *--- SKIP/ { skipped[++skips] = $3 ": " reason; reason = ""; next }
-/^ *--- PASS/ { passed++; reason = ""; held = ""; next }
-/^ *--- FAIL/ { failed++; printf "%s", held; held = ""; print; next }
-/^(ok|FAIL|\?|---|panic:|exit)[ \t]/ || /^(FAIL|PASS)$/ {
-	if ($0 !~ /^PASS$/) { printf "%s", ($1 == "FAIL" ? held : ""); print }
-	if ($1 == "FAIL") bad = 1
-	held = ""; next
+# Shortens `go test -v`: the output of tests that fail, one line per package, and each skipped test with its reason.
+/^=== (RUN|CONT|NAME)/ { test = $3; next }
+/^=== PAUSE/ { next }
+/^ *--- PASS/ { passed++; delete output[$3]; next }
+/^ *--- SKIP/ {
+	reason = output[$3]; sub(/\n$/, "", reason); sub(/^.*\n/, "", reason); sub(/^[ \t]+/, "", reason)
+	skipped[++skips] = $3 ": " reason; delete output[$3]; next
 }
-{ reason = $0; sub(/^[ \t]+/, "", reason); held = held $0 "\n"; if (length(held) > 200000) held = substr(held, 100000) }
+/^ *--- FAIL/ { failed++; print; printf "%s", output[$3]; delete output[$3]; next }
+/^(ok|\?)[ \t]/ { print; test = ""; split("", output); next }
+/^FAIL[ \t]/ { bad = 1; printf "%s", output[""]; print; test = ""; split("", output); next }
+/^(PASS|FAIL|exit status.*)$/ { next }
+/^(panic:|fatal error:|SIGQUIT)/ { crashed = 1 }
+{
+	if (crashed) print
+	else {
+		output[test] = output[test] $0 "\n"
+		if (length(output[test]) > 100000) output[test] = substr(output[test], 50000)
+	}
+}
 END {
 	for (i = 1; i <= skips; i++) print "skipped " skipped[i]
 	printf "%d passed, %d failed, %d skipped\n", passed, failed, skips
-	exit (bad || failed) ? 1 : 0
+	exit (bad || failed || crashed) ? 1 : 0
 }
