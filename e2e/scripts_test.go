@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,27 +51,54 @@ func program(variable, pkg, path string) (string, error) {
 	return path, nil
 }
 
-// TestScripts runs testdata/*.txt. Besides what testscript knows, a script has these commands:
+// TestScripts runs testdata/*.txt. Besides what testscript knows, a script has these commands. They bound every wait,
+// and a script that fails shows the end of what its agents logged.
 //
 //	agent NAME [flag…]            starts an agent on the directory NAME (again), with NAME.hcl as its configuration if the
 //	                              script has that file, and waits until its node is ready; later commands talk to it
-//	cluster ARG…                  runs the command line
-//	eventually REGEXP cluster …   repeats a command until its output matches, for half a minute at most
-//	kill NAME agent|supervisor|both     SIGKILL
-//	stop NAME                     SIGTERM to the supervisor; waits for its end, which must be 0
+//	crash NAME agent|supervisor|both    kills with SIGKILL
+//	halt                          kills everything with SIGKILL, tasks included
+//	end NAME                      sends SIGTERM to the supervisor and waits for its end, with status 0
+//	cluster ARG…                  runs the command line, which must end with status 0; with ! before it, with another
+//	exits N cluster ARG…          … with status N
+//	eventually REGEXP cluster …   repeats a command until what it prints matches
+//	behind NAME cluster ARG…      runs a command in the background, its output in the file NAME.out
+//	join NAME                     waits for the end of that command, with status 0
+//	set NAME REGEXP               $NAME is from now on what the first group matches in the last standard output
 //	tasks [TEXT] N                waits until N processes of tasks (whose command line has TEXT) run
-//	pids FILE [TEXT]              writes the process IDs of those tasks to a file, sorted
+//	pids FILE [TEXT]              writes the process IDs of those tasks to a file, ascending
 //	lines FILE N                  waits until the file has at least N lines
 //	sequence FILE                 the file's lines count up by one from the first, none lost, none twice
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
-		RequireExplicitExec: true,
-		Condition:           condition,
-		Setup:               setup,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"agent": cmdAgent, "cluster": cmdCluster, "eventually": cmdEventually, "kill": cmdKill, "stop": cmdStop,
-			"tasks": cmdTasks, "pids": cmdPids, "lines": cmdLines, "sequence": cmdSequence,
+		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true, Condition: condition, Setup: setup, Cmds: commands(),
+	})
+}
+
+// TestUnprivileged runs a script as a user who has no rights at all.
+func TestUnprivileged(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	testscript.Run(t, testscript.Params{
+		Files: []string{"testdata/first.txt"}, RequireExplicitExec: true, Condition: condition, Cmds: commands(),
+		Setup: func(env *testscript.Env) error {
+			if err := setup(env); err != nil {
+				return err
+			}
+			w := env.Values[worldKey{}].(*world)
+			hello, err := os.ReadFile(programs.hello)
+			if err != nil {
+				return err
+			}
+			own := filepath.Join(w.dir, "hello")
+			env.Setenv("HELLO", own)
+			if err := os.WriteFile(own, hello, 0o755); err != nil {
+				return err
+			}
+			return w.drop()
 		},
 	})
 }
@@ -86,11 +117,12 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// markerEnv is in the environment of everything that a script starts, with the script's directory as its value.
-const markerEnv = "CLUSTER_E2E_SCRIPT"
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
 
 func setup(env *testscript.Env) error {
-	w := &world{dir: env.WorkDir, agents: map[string]*exec.Cmd{}}
+	w := newWorld(env.WorkDir)
 	env.Values[worldKey{}] = w
 	env.Setenv(markerEnv, env.WorkDir)
 	env.Setenv("HELLO", programs.hello)
@@ -98,16 +130,179 @@ func setup(env *testscript.Env) error {
 	env.Setenv("PATH", os.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("NO_COLOR", "1")
-	env.Defer(w.clean)
+	env.Defer(func() {
+		w.close()
+		if t, ok := env.T().(interface{ Failed() bool }); ok && t.Failed() {
+			env.T().Log(w.said())
+		}
+	})
 	return nil
 }
 
-func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
-	err := ts.Exec(programs.cluster, args...)
-	if err != nil && !neg {
-		ts.Fatalf("cluster %s: %v", strings.Join(args, " "), err)
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"agent": cmdAgent, "crash": cmdCrash, "halt": cmdHalt, "end": cmdEnd,
+		"cluster": cmdCluster, "exits": cmdExits, "eventually": cmdEventually, "behind": cmdBehind, "join": cmdJoin,
+		"set": cmdSet, "tasks": cmdTasks, "pids": cmdPids, "lines": cmdLines, "sequence": cmdSequence,
 	}
-	if err == nil && neg {
+}
+
+// usage fails unless the arguments are right. No command but cluster and agent knows what ! before it means.
+func usage(ts *testscript.TestScript, right bool, text string) {
+	if !right {
+		ts.Fatalf("usage: %s", text)
+	}
+}
+
+func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, len(args) > 0, "agent NAME [flag…]")
+	w, name := worldOf(ts), args[0]
+	for _, variable := range []string{"CLUSTER_BOOT_ID"} {
+		if value := ts.Getenv(variable); value != "" {
+			w.env = append(w.env, variable+"="+value)
+		}
+	}
+	ts.Check(w.launch(name, args[1:]...))
+	if neg {
+		err := w.agents[name].Wait()
+		text, _ := os.ReadFile(w.log(name))
+		fmt.Fprintf(ts.Stderr(), "%s", text)
+		if err == nil {
+			ts.Fatalf("agent %s ended with status 0", name)
+		}
+		return
+	}
+	ts.Check(w.ready())
+	ts.Setenv("CLUSTER_ADDR", "unix://"+w.socket(name))
+}
+
+func cmdCrash(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "crash NAME agent|supervisor|both")
+	ts.Check(worldOf(ts).crash(args[0], args[1]))
+}
+
+func cmdHalt(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "halt")
+	worldOf(ts).halt()
+}
+
+func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "end NAME")
+	ts.Check(worldOf(ts).end(args[0]))
+}
+
+// execute runs a command line and gives its output to the script.
+func execute(ts *testscript.TestScript, args []string) error {
+	stdout, stderr, err := worldOf(ts).run(args...)
+	fmt.Fprint(ts.Stdout(), stdout)
+	fmt.Fprint(ts.Stderr(), stderr)
+	return err
+}
+
+func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
+	err := execute(ts, args)
+	exit, said := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err != nil && !said, said && !exit.Exited(), said && !neg:
+		ts.Fatalf("cluster %s: %v", strings.Join(args, " "), err)
+	case err == nil && neg:
 		ts.Fatalf("cluster %s succeeded", strings.Join(args, " "))
 	}
+}
+
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 2 && args[1] == "cluster", "exits N cluster ARG…")
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	status := 0
+	if err := execute(ts, args[2:]); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Check(err)
+		}
+		status = exit.ExitCode()
+	}
+	if status != want {
+		ts.Fatalf("it ended with status %d", status)
+	}
+}
+
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 2 && args[1] == "cluster", "eventually REGEXP cluster ARG…")
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	var stdout, stderr string
+	what := fmt.Sprintf("cluster %s to say %q", strings.Join(args[2:], " "), args[0])
+	err = worldOf(ts).wait(what, func() bool {
+		stdout, stderr, _ = worldOf(ts).run(args[2:]...) // what it prints says all
+		return pattern.MatchString(stdout + stderr)
+	})
+	fmt.Fprint(ts.Stdout(), stdout)
+	fmt.Fprint(ts.Stderr(), stderr)
+	ts.Check(err)
+}
+
+func cmdBehind(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 2 && args[1] == "cluster", "behind NAME cluster ARG…")
+	ts.Check(worldOf(ts).follow(args[0], args[2:]...))
+}
+
+func cmdJoin(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "join NAME")
+	ts.Check(worldOf(ts).join(args[0]))
+}
+
+func cmdSet(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "set NAME REGEXP")
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	found := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) < 2 {
+		ts.Fatalf("%q matches nothing", args[1])
+	}
+	ts.Setenv(args[0], found[1])
+}
+
+func cmdTasks(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && (len(args) == 1 || len(args) == 2), "tasks [TEXT] N")
+	want, err := strconv.Atoi(args[len(args)-1])
+	ts.Check(err)
+	text := strings.Join(args[:len(args)-1], "")
+	var have []process
+	err = worldOf(ts).wait(fmt.Sprintf("%d processes of tasks %s", want, text), func() bool {
+		have = worldOf(ts).tasks(text)
+		return len(have) == want
+	})
+	if err != nil {
+		ts.Fatalf("%v; there are %+v", err, have)
+	}
+}
+
+func cmdPids(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && (len(args) == 1 || len(args) == 2), "pids FILE [TEXT]")
+	var out bytes.Buffer
+	for _, p := range worldOf(ts).tasks(strings.Join(args[1:], "")) {
+		fmt.Fprintln(&out, p.pid)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
+}
+
+func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "lines FILE N")
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	have := 0
+	err = worldOf(ts).wait(fmt.Sprintf("%d lines in %s", want, args[0]), func() bool {
+		text, _ := os.ReadFile(ts.MkAbs(args[0]))
+		have = bytes.Count(text, []byte("\n"))
+		return have >= want
+	})
+	if err != nil {
+		ts.Fatalf("%v; there are %d", err, have)
+	}
+}
+
+func cmdSequence(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "sequence FILE")
+	ts.Check(sequence(ts.ReadFile(args[0])))
 }

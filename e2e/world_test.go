@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,24 +14,130 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// patience bounds every wait of a script. Nothing that works takes nearly as long.
-const patience = 30 * time.Second
+const (
+	// patience bounds every wait. Nothing that works takes nearly as long.
+	patience = 30 * time.Second
+	// longest bounds every command line. One that hangs is asked for its stacks.
+	longest = time.Minute
+	// markerEnv is in the environment of everything that a world starts, tasks included (who get no CLUSTER_… variable), with the world's directory as its value.
+	markerEnv = "E2E_WORLD"
+)
 
-type worldKey struct{}
-
-// world is what one script has started.
+// world is one script's or test's own: a directory, agents on folders of it, and what they run.
 type world struct {
-	dir    string
-	agents map[string]*exec.Cmd // by name, the supervisors
+	dir       string
+	cluster   string                 // the program
+	env       []string               // of all that it starts
+	user      *syscall.Credential    // of all that it starts, nil for the test's own
+	agents    map[string]*exec.Cmd   // by name, the supervisors
+	followers map[string]*background // by name
 }
 
-func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+// background is a command line that goes on while others run.
+type background struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed after cmd.Wait
+	err  error         // of cmd.Wait, when done is closed
+}
 
-// agentConfig lets the machine choose ports, so that scripts run side by side.
+func newWorld(dir string) *world {
+	w := &world{dir: dir, cluster: programs.cluster, agents: map[string]*exec.Cmd{}, followers: map[string]*background{}}
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "CLUSTER_") {
+			w.env = append(w.env, variable)
+		}
+	}
+	w.env = append(w.env, markerEnv+"="+dir, "HOME="+dir, "NO_COLOR=1")
+	return w
+}
+
+// drop makes everything from now on run as a user without any rights.
+func (w *world) drop() error {
+	const nobody = 65534
+	own := filepath.Join(w.dir, "cluster")
+	program, err := os.ReadFile(w.cluster)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(own, program, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(filepath.Dir(w.dir), 0o711); err != nil {
+		return err
+	}
+	w.cluster, w.user = own, &syscall.Credential{Uid: nobody, Gid: nobody}
+	return filepath.Walk(w.dir, func(path string, _ os.FileInfo, err error) error {
+		return errors.Join(err, os.Lchown(path, nobody, nobody))
+	})
+}
+
+// socket is where the API of an agent answers.
+func (w *world) socket(name string) string { return filepath.Join(w.dir, name, "api.sock") }
+
+// command is a command line of the program, not yet started.
+func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, w.cluster, args...)
+	cmd.Dir, cmd.Env = w.dir, slices.Clone(w.env)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: w.user}
+	return cmd
+}
+
+// run runs a command line of the program. err is an *exec.ExitError when it ended with another status than 0.
+func (w *world) run(args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	defer cancel()
+	cmd := w.command(ctx, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // so that it says where it hangs
+	cmd.WaitDelay = 5 * time.Second
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("did not end within %s", longest)
+	}
+	return out.String(), errs.String(), err
+}
+
+// follow starts a command line whose standard output goes to the file NAME.out.
+func (w *world) follow(name string, args ...string) error {
+	out, err := os.Create(filepath.Join(w.dir, name+".out"))
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd := w.command(context.Background(), args...)
+	cmd.Stdout, cmd.Stderr = out, &bytes.Buffer{}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	b := &background{cmd: cmd, done: make(chan struct{})}
+	w.followers[name] = b
+	go func() { b.err = cmd.Wait(); close(b.done) }()
+	return nil
+}
+
+// join waits for the end of what follow started, which must be 0.
+func (w *world) join(name string) error {
+	b := w.followers[name]
+	if b == nil {
+		return fmt.Errorf("nothing named %s was started", name)
+	}
+	select {
+	case <-b.done:
+	case <-time.After(patience):
+		_ = b.cmd.Process.Signal(syscall.SIGQUIT)
+		<-b.done
+		return fmt.Errorf("%s did not end; it says:\n%s", name, b.cmd.Stderr)
+	}
+	if b.err != nil {
+		return fmt.Errorf("%s: %w; it says:\n%s", name, b.err, b.cmd.Stderr)
+	}
+	return nil
+}
+
+// agentConfig lets the machine choose ports, so that worlds live side by side.
 const agentConfig = `bind_addr = "127.0.0.1"
 ports {
   http = 0
@@ -42,150 +149,176 @@ plugin "raw_exec" {
 }
 `
 
-func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 1 {
-		ts.Fatalf("usage: agent NAME [flag…]")
-	}
-	w, name := worldOf(ts), args[0]
+// launch starts an agent on the directory NAME, with NAME.hcl as configuration if there is such a file. Its output goes
+// to NAME.log. Commands talk to it from now on.
+func (w *world) launch(name string, flags ...string) error {
 	config := filepath.Join(w.dir, "."+name+".hcl")
-	ts.Check(os.WriteFile(config, []byte(agentConfig), 0o600))
+	if err := os.WriteFile(config, []byte(agentConfig), 0o644); err != nil {
+		return err
+	}
 	argv := []string{"agent", "-bootstrap", "-data-dir", filepath.Join(w.dir, name), "-config", config}
 	if own := filepath.Join(w.dir, name+".hcl"); exists(own) {
 		argv = append(argv, "-config", own)
 	}
-	log, err := os.OpenFile(filepath.Join(w.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	ts.Check(err)
+	log, err := os.OpenFile(w.log(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	defer log.Close()
-	cmd := exec.Command(programs.cluster, append(argv, args[1:]...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = w.dir, log, log
-	cmd.Env = append(os.Environ(), markerEnv+"="+w.dir)
-	ts.Check(cmd.Start())
+	cmd := w.command(context.Background(), append(argv, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
 	w.agents[name] = cmd
-	if neg {
-		if cmd.Wait() == nil {
-			ts.Fatalf("agent %s ended with status 0", name)
-		}
-		return
-	}
-	ts.Setenv("CLUSTER_ADDR", "unix://"+filepath.Join(w.dir, name, "api.sock"))
-	wait(ts, "node of "+name+" to be ready", func() bool {
-		return ts.Exec(programs.cluster, "node", "status") == nil && strings.Contains(ts.ReadFile("stdout"), "ready")
+	w.env = append(w.env, "CLUSTER_ADDR=unix://"+w.socket(name))
+	return nil
+}
+
+// ready waits until the newest agent's node is.
+func (w *world) ready() error {
+	said := ""
+	err := w.wait("a ready node", func() bool {
+		out, errs, err := w.run("node", "status")
+		said = out + errs
+		return err == nil && strings.Contains(out, "ready")
 	})
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// wait polls, quickly at first, until done.
-func wait(ts *testscript.TestScript, what string, done func() bool) {
-	tick := time.NewTicker(30 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); ; {
-		if done() {
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("gave up waiting for %s", what)
-		}
-		<-tick.C
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, said)
 	}
+	return nil
 }
 
-func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || args[1] != "cluster" {
-		ts.Fatalf("usage: eventually REGEXP cluster ARG…")
+func (w *world) log(name string) string { return filepath.Join(w.dir, name+".log") }
+
+var httpAddress = regexp.MustCompile(`API on (http://\S+)`)
+
+// address is where an agent answers over TCP.
+func (w *world) address(name string) (string, error) {
+	text, err := os.ReadFile(w.log(name))
+	if err != nil {
+		return "", err
 	}
-	pattern, err := regexp.Compile("(?m)" + args[0])
-	ts.Check(err)
-	last := ""
-	defer func() { ts.Logf("last output:\n%s", last) }()
-	wait(ts, fmt.Sprintf("cluster %s to say %q", strings.Join(args[2:], " "), args[0]), func() bool {
-		_ = ts.Exec(programs.cluster, args[2:]...) // its output says all
-		last = ts.ReadFile("stdout") + ts.ReadFile("stderr")
-		return pattern.MatchString(last)
-	})
+	all := httpAddress.FindAllStringSubmatch(string(text), -1)
+	if len(all) == 0 {
+		return "", fmt.Errorf("agent %s does not say where its API is", name)
+	}
+	return all[len(all)-1][1], nil // the newest start's
 }
 
-func cmdKill(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: kill NAME agent|supervisor|both")
+// crash kills the agent, the supervisor or both.
+func (w *world) crash(name, what string) error {
+	supervisor := w.agents[name]
+	if supervisor == nil {
+		return fmt.Errorf("there is no agent %s", name)
 	}
-	w := worldOf(ts)
-	supervisor := w.agents[args[0]]
 	agent := w.agentOf(supervisor.Process.Pid)
-	if args[1] != "supervisor" && agent == 0 {
-		ts.Fatalf("agent %s has no agent process", args[0])
+	if what != "supervisor" && agent == 0 {
+		return fmt.Errorf("agent %s has no agent process", name)
 	}
-	if args[1] != "agent" {
-		ts.Check(supervisor.Process.Kill())
+	var errs []error
+	if what != "agent" {
+		errs = append(errs, supervisor.Process.Kill())
 	}
-	if args[1] != "supervisor" {
-		ts.Check(syscall.Kill(agent, syscall.SIGKILL))
+	if what != "supervisor" {
+		errs = append(errs, syscall.Kill(agent, syscall.SIGKILL))
 	}
-	if args[1] != "agent" {
+	if what != "agent" {
 		_ = supervisor.Wait() // says that it was killed
 	}
+	return errors.Join(errs...)
 }
 
 // agentOf is the agent process of a supervisor, 0 if there is none.
 func (w *world) agentOf(supervisor int) int {
 	for _, p := range processes() {
-		if p.parent == supervisor && strings.HasPrefix(p.line, programs.cluster) {
+		if p.parent == supervisor && p.state != "Z" && p.task == "" && strings.HasPrefix(p.line, w.cluster+" agent") {
 			return p.pid
 		}
 	}
 	return 0
 }
 
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop NAME")
+// end asks an agent to end, and waits until it has, with status 0.
+func (w *world) end(name string) error {
+	cmd := w.agents[name]
+	if cmd == nil {
+		return fmt.Errorf("there is no agent %s", name)
 	}
-	cmd := worldOf(ts).agents[args[0]]
-	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
-	ts.Check(cmd.Wait())
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	watchdog := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) })
+	defer watchdog.Stop()
+	return cmd.Wait()
 }
 
-func cmdTasks(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: tasks [TEXT] N")
-	}
-	want, err := strconv.Atoi(args[len(args)-1])
-	ts.Check(err)
-	text := strings.Join(args[:len(args)-1], "")
-	wait(ts, fmt.Sprintf("%d tasks %s", want, text), func() bool { return len(worldOf(ts).tasks(text)) == want })
-}
-
-func cmdPids(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: pids FILE [TEXT]")
-	}
-	var out bytes.Buffer
-	for _, p := range worldOf(ts).tasks(strings.Join(args[1:], "")) {
-		fmt.Fprintln(&out, p.pid)
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
-}
-
-func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: lines FILE N")
-	}
-	want, err := strconv.Atoi(args[1])
-	ts.Check(err)
-	wait(ts, fmt.Sprintf("%d lines in %s", want, args[0]), func() bool {
-		text, _ := os.ReadFile(ts.MkAbs(args[0]))
-		return bytes.Count(text, []byte("\n")) >= want
+// tasks are the living processes of the world's tasks whose command line has the text.
+func (w *world) tasks(text string) []process {
+	return slices.DeleteFunc(processes(), func(p process) bool {
+		return p.script != w.dir || p.task == "" || p.state == "Z" || !strings.Contains(p.line, text)
 	})
 }
 
-func cmdSequence(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: sequence FILE")
+// wait polls, quickly at first, until done.
+func (w *world) wait(what string, done func() bool) error {
+	pause := 20 * time.Millisecond
+	for deadline := time.Now().Add(patience); !done(); {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("gave up waiting for %s", what)
+		}
+		<-time.After(pause)
+		pause = min(pause*5/4, 200*time.Millisecond)
 	}
-	ts.Check(sequence(ts.ReadFile(args[0])))
+	return nil
+}
+
+// kill ends all that has the world's mark and is chosen.
+func (w *world) kill(chosen func(process) bool) {
+	for range 1000 { // what is killed may just have started something
+		left := slices.DeleteFunc(processes(), func(p process) bool { return p.script != w.dir || p.state == "Z" || !chosen(p) })
+		if len(left) == 0 {
+			return
+		}
+		for _, p := range left {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may have ended meanwhile
+		}
+	}
+}
+
+// halt kills everything, as a machine does that loses its power.
+func (w *world) halt() {
+	w.kill(func(process) bool { return true })
+	for name, cmd := range w.agents {
+		_ = cmd.Wait() // reaps it, if nobody has
+		delete(w.agents, name)
+	}
+}
+
+// close ends everything that the world has started.
+func (w *world) close() {
+	w.halt()
+	for _, b := range w.followers {
+		<-b.done
+	}
+}
+
+// said is the end of what each agent logged.
+func (w *world) said() string {
+	const lines = 60
+	var out strings.Builder
+	logs, _ := filepath.Glob(filepath.Join(w.dir, "*.log"))
+	for _, log := range logs {
+		text, _ := os.ReadFile(log)
+		all := strings.SplitAfter(string(text), "\n")
+		fmt.Fprintf(&out, "the end of %s:\n%s\n", filepath.Base(log), strings.Join(all[max(0, len(all)-lines):], ""))
+	}
+	return out.String()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // sequence checks that lines of numbers count up by one.
@@ -194,7 +327,7 @@ func sequence(text string) error {
 	for line := range strings.Lines(text) {
 		n, err := strconv.Atoi(strings.TrimSpace(line))
 		if err != nil {
-			return fmt.Errorf("line %q is no number", line)
+			return fmt.Errorf("after %d comes %q, which is no number", next-1, line)
 		}
 		if begun && n != next {
 			return fmt.Errorf("after %d comes %d", next-1, n)
@@ -205,70 +338,4 @@ func sequence(text string) error {
 		return errors.New("no lines")
 	}
 	return nil
-}
-
-// process is one entry of /proc.
-type process struct {
-	pid, parent int
-	state       string
-	line        string // its command line, arguments between spaces
-	task        string // the task that it belongs to, "" if none
-	script      string // the script that it belongs to, "" if none
-}
-
-// processes are all processes of the machine that can be read.
-func processes() []process {
-	var all []process
-	entries, _ := filepath.Glob("/proc/[0-9]*")
-	for _, entry := range entries {
-		stat, err := os.ReadFile(filepath.Join(entry, "stat"))
-		if err != nil {
-			continue
-		}
-		_, rest, _ := strings.Cut(string(stat), ") ")
-		fields := strings.Fields(rest)
-		if len(fields) < 2 {
-			continue
-		}
-		line, _ := os.ReadFile(filepath.Join(entry, "cmdline"))
-		p := process{state: fields[0], line: strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))}
-		p.pid, _ = strconv.Atoi(filepath.Base(entry))
-		p.parent, _ = strconv.Atoi(fields[1])
-		environ, _ := os.ReadFile(filepath.Join(entry, "environ"))
-		for variable := range strings.SplitSeq(string(environ), "\x00") {
-			if value, ok := strings.CutPrefix(variable, "CLUSTER_TASK_ID="); ok {
-				p.task = value
-			}
-			if value, ok := strings.CutPrefix(variable, markerEnv+"="); ok {
-				p.script = value
-			}
-		}
-		all = append(all, p)
-	}
-	return all
-}
-
-// tasks are the living processes of the script's tasks whose command line has the text, ascending by ID.
-func (w *world) tasks(text string) []process {
-	found := slices.DeleteFunc(processes(), func(p process) bool {
-		return p.script != w.dir || p.task == "" || p.state == "Z" || !strings.Contains(p.line, text)
-	})
-	slices.SortFunc(found, func(a, b process) int { return a.pid - b.pid })
-	return found
-}
-
-// clean ends everything that the script started.
-func (w *world) clean() {
-	for range 100 {
-		left := slices.DeleteFunc(processes(), func(p process) bool { return p.script != w.dir || p.state == "Z" })
-		if len(left) == 0 {
-			break
-		}
-		for _, p := range left {
-			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may have ended meanwhile
-		}
-	}
-	for _, cmd := range w.agents {
-		_ = cmd.Wait() // reaps it, if nobody has
-	}
 }
