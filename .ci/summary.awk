@@ -1,9 +1,11 @@
+# With CLUSTER_FORBID_SKIP set, a skipped test fails, unless its reason begins with "optional:".
 # Shortens `go test -v`: the output of tests that fail, one line per package, and each skipped test with its reason.
 /^=== (RUN|CONT|NAME)/ { test = $3; next }
 /^=== PAUSE/ { next }
 /^ *--- PASS/ { passed++; delete output[$3]; next }
 /^ *--- SKIP/ {
 	reason = output[$3]; sub(/\n$/, "", reason); sub(/^.*\n/, "", reason); sub(/^[ \t]+/, "", reason)
+	if (reason !~ /: optional:/) forbidden++
 	skipped[++skips] = $3 ": " reason; delete output[$3]; next
 }
 /^ *--- FAIL/ { failed++; print; printf "%s", output[$3]; delete output[$3]; next }
@@ -21,5 +23,7 @@
 END {
 	for (i = 1; i <= skips; i++) print "skipped " skipped[i]
 	printf "%d passed, %d failed, %d skipped\n", passed, failed, skips
-	exit (bad || failed || crashed) ? 1 : 0
+	if (ENVIRON["CLUSTER_FORBID_SKIP"] == "") forbidden = 0
+	if (forbidden) printf "%d tests skipped where skipping is forbidden\n", forbidden
+	exit (bad || failed || crashed || forbidden) ? 1 : 0
 }

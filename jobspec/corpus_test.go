@@ -23,7 +23,7 @@ func corpus(t *testing.T, kind string) []string {
 	t.Helper()
 	root := os.Getenv("CLUSTER_CORPUS")
 	if root == "" {
-		t.Skip("CLUSTER_CORPUS is not set: it names a folder of real job files")
+		t.Skip("optional: CLUSTER_CORPUS is not set: it names a folder of real job files")
 	}
 	files, err := filepath.Glob(filepath.Join(root, kind, "*.hcl"))
 	if err != nil || len(files) == 0 {

@@ -109,7 +109,7 @@ func TestNodesSpeakForThemselvesAlone(t *testing.T) {
 }
 
 func TestCertificatesSayWhoCalls(t *testing.T) {
-	authority, err := pki.NewAuthority(cluster.ID{9}, time.Now())
+	authority, err := pki.NewAuthority(cluster.ID{9})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func FuzzAPI(f *testing.F) {
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 		if err != nil {
-			t.Skip()
+			return // not a request that anybody could send
 		}
 		recorder := httptest.NewRecorder()
 		w.handler.ServeHTTP(recorder, r)

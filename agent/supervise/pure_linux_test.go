@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRestartDelay(t *testing.T) {
@@ -262,9 +266,6 @@ func TestCgroupVersion2(t *testing.T) {
 }
 
 func TestCgroupVersion2Delegated(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere; run as an ordinary user")
-	}
 	at := t.TempDir()
 	own := filepath.Join(at, "user.slice/app")
 	os.MkdirAll(own, 0o755)
@@ -272,6 +273,9 @@ func TestCgroupVersion2Delegated(t *testing.T) {
 	os.WriteFile(filepath.Join(own, "cgroup.controllers"), []byte("memory pids\n"), 0o644)
 	os.Chmod(at, 0o555)
 	t.Cleanup(func() { os.Chmod(at, 0o755) })
+	if os.Geteuid() == 0 {
+		becomeNobody(t, own, proc)
+	}
 	for range 2 { // again after an exec, when we are in the group below
 		c, reason := openCgroups(proc, "cluster-x", os.O_CREATE)
 		if c == nil || reason != "" || c.unified != filepath.Join(own, "cluster-x") {
@@ -282,6 +286,25 @@ func TestCgroupVersion2Delegated(t *testing.T) {
 		}
 		os.WriteFile(filepath.Join(proc, "self/cgroup"), []byte("0::/user.slice/app/supervisor\n"), 0o644)
 	}
+}
+
+// becomeNobody lets the test's thread touch files as an ordinary user who owns the folders: root may write everywhere.
+func becomeNobody(t *testing.T, folders ...string) {
+	const nobody = 65534
+	for _, folder := range folders {
+		filepath.WalkDir(folder, func(path string, _ fs.DirEntry, _ error) error { return os.Lchown(path, nobody, nobody) })
+		for up := filepath.Dir(folder); up != os.TempDir() && len(up) > 1; up = filepath.Dir(up) {
+			if info, err := os.Stat(up); err == nil {
+				os.Chmod(up, info.Mode().Perm()|0o111)
+			}
+		}
+	}
+	runtime.LockOSThread()
+	unix.Setfsuid(nobody)
+	t.Cleanup(func() {
+		unix.Setfsuid(0)
+		runtime.UnlockOSThread()
+	})
 }
 
 func TestCgroupVersion1Alone(t *testing.T) {
