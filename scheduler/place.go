@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/a43e60e4/cluster"
 )
@@ -117,6 +118,11 @@ func (p *planner) explain(all []work) {
 			CoalescedFailures:  len(unplaced) - 1,
 		}
 		if unplaced[0].node < 0 {
+			for _, dc := range j.Datacenters {
+				if !strings.ContainsAny(dc, `*?[\`) { // of a pattern nobody can say what it lacks
+					metric.NodesAvailable[dc] = 0
+				}
+			}
 			for node := range p.nodes {
 				r.explain(node, &metric)
 			}

@@ -411,6 +411,11 @@ func describeDeployment(w *world, d *cluster.Deployment) string {
 
 func describeMetric(m cluster.AllocMetric, queued int) string {
 	parts := []string{fmt.Sprintf("%d queued, %d alike, %d nodes", queued, m.CoalescedFailures, m.NodesEvaluated)}
+	for _, dc := range slices.Sorted(maps.Keys(m.NodesAvailable)) {
+		if m.NodesAvailable[dc] == 0 {
+			parts = append(parts, fmt.Sprintf("none in %q", dc))
+		}
+	}
 	for _, count := range []struct {
 		name string
 		n    int
