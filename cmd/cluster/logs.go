@@ -184,7 +184,7 @@ func (l *logReader) run(ctx context.Context, follow bool) error {
 		start.Origin, start.Offset = "end", l.bytes
 	}
 	err := l.copy(ctx, start)
-	if err == nil && !follow || err != nil && l.file == "" || ctx.Err() != nil {
+	if !follow || ctx.Err() != nil || err != nil && l.file == "" && !passing(err) {
 		return err
 	}
 	return l.follow(ctx)
