@@ -39,6 +39,9 @@ type replica struct {
 // openReplica opens (with bootstrap: begins) the log in dir. A cluster of this server alone elects it at once.
 func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replica, error) {
 	settings := raftSettings(c.ID, c.Logger)
+	if err := checkLog(filepath.Join(c.Dir, "raft.db")); err != nil {
+		return nil, fmt.Errorf("open log %s: %w: restore it from a copy, or move the data directory away to begin anew", filepath.Join(c.Dir, "raft.db"), err)
+	}
 	boltStore, err := raftboltdb.New(raftboltdb.Options{
 		Path:                    filepath.Join(c.Dir, "raft.db"),
 		BoltOptions:             &bolt.Options{Timeout: lockPatience, NoFreelistSync: true, FreelistType: bolt.FreelistMapType},
