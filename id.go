@@ -92,15 +92,18 @@ func (id ID) mark() ID {
 // WithSlot is the ID with the slot of the state's allocation vector hidden in its first four bytes.
 // The mapping of slots to these bytes is a bijection, so short IDs never collide among living allocations.
 func (id ID) WithSlot(slot uint32) ID {
-	lead := scramble(slot)
+	lead := scramble(slot ^ slotMask)
 	id[0], id[1], id[2], id[3] = byte(lead>>24), byte(lead>>16), byte(lead>>8), byte(lead)
 	return id.mark()
 }
 
 // Slot is the slot that WithSlot put in.
 func (id ID) Slot() uint32 {
-	return unscramble(uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3]))
+	return unscramble(uint32(id[0])<<24|uint32(id[1])<<16|uint32(id[2])<<8|uint32(id[3])) ^ slotMask
 }
+
+// slotMask keeps the first slots, which most clusters never leave, from looking like nothing: scramble maps 0 to 0.
+const slotMask = 0x5bd1e995
 
 // scramble is the finaliser of MurmurHash3 (Appleby, public domain), a bijection of 32 bits;
 // unscramble is its inverse.

@@ -16,6 +16,17 @@ func TestSlotSurvivesItsHiding(t *testing.T) {
 	}
 }
 
+func TestFirstSlotsLookLikeAnyOther(t *testing.T) {
+	seen := map[string]bool{}
+	for slot := range uint32(1000) {
+		short := ID{15: 1}.WithSlot(slot).Short()
+		if short[:4] == "0000" || seen[short[:4]] && slot < 16 {
+			t.Errorf("slot %d is written %s", slot, short)
+		}
+		seen[short[:4]] = true
+	}
+}
+
 func TestIDsOfOneSeedDiffer(t *testing.T) {
 	seen := map[ID]uint32{}
 	for i := range uint32(10_000) {

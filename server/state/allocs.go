@@ -51,6 +51,9 @@ func (w *writer) replace(old, next *cluster.Allocation) {
 		node := w.nodeForWrite(next.NodeID)
 		w.vacate(node, old)
 		w.occupy(node, next)
+		if old.Occupies() && !next.Occupies() {
+			w.change(Room)
+		}
 	}
 	if next.AllocModifyIndex == w.index {
 		w.touchNodeAllocs(w.nodeForWrite(next.NodeID))

@@ -105,7 +105,7 @@ type TransitionAllocs struct {
 }
 
 // RegisterNode stores what a node says of itself. Of a known node the servers' part stays: status, eligibility,
-// events, CreateIndex. The same again changes nothing.
+// events, CreateIndex. The same again changes nothing and needs no evaluations.
 type RegisterNode struct {
 	At    int64
 	Node  *cluster.Node

@@ -15,7 +15,6 @@ func (c *RegisterNode) apply(w *writer) (Result, error) {
 	if old != nil {
 		inheritNode(&next, old)
 		if sameNode(&next, old) {
-			w.putEvals(c.Evals)
 			return Result{}, nil
 		}
 	} else {

@@ -21,6 +21,7 @@ const (
 	Services
 	Namespaces
 	Meta
+	Room   // no objects: it changes when an allocation stops taking its share of a node
 	tables // how many there are
 )
 

@@ -56,6 +56,21 @@ var wakings = []struct {
 		func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, false},
 	{"unknown node's allocations, registered", func([]cluster.ID) Key { return NodeAllocsKey(id(3)) },
 		func(s *store, _ []cluster.ID) { s.do(&RegisterNode{Node: testNode(3)}) }, true},
+	{"room, an allocation runs", func([]cluster.ID) Key { return TableKey(Room) },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
+		}, false},
+	{"room, an allocation is to stop", func([]cluster.ID) Key { return TableKey(Room) },
+		func(s *store, ids []cluster.ID) { s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0]}}}) }, false},
+	{"room, an allocation has ended", func([]cluster.ID) Key { return TableKey(Room) },
+		func(s *store, ids []cluster.ID) {
+			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientComplete})
+		}, true},
+	{"room, an allocation is lost", func([]cluster.ID) Key { return TableKey(Room) },
+		func(s *store, ids []cluster.ID) {
+			s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0], Lost: true}}})
+		}, true},
+	{"room, an allocation is placed", func([]cluster.ID) Key { return TableKey(Room) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, false},
 	{"node", func([]cluster.ID) Key { return NodeKey(id(1)) },
 		func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, true},
 	{"node, its allocations", func([]cluster.ID) Key { return NodeKey(id(1)) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, false},
