@@ -67,16 +67,17 @@ type HTTPConfig struct {
 // apiHandler is the HTTP API. What holds for all routes happens in ServeHTTP and answer, once.
 type apiHandler struct {
 	HTTPConfig
-	policy policy
-	routes routeTable
-	meters meters
+	policy   policy
+	routes   routeTable
+	meters   meters
+	patience time.Duration // how long a request waits for a leader
 }
 
 // NewHandler makes the HTTP API of a server. It may be used by several http.Servers at once; see HTTPServer.
 func NewHandler(c HTTPConfig) http.Handler { return newAPIHandler(c) }
 
 func newAPIHandler(c HTTPConfig) *apiHandler {
-	h := &apiHandler{HTTPConfig: c, policy: allowAll}
+	h := &apiHandler{HTTPConfig: c, policy: allowAll, patience: leaderPatience}
 	h.routes = newRouteTable(h.endpoints())
 	h.meters = newMeters(c)
 	return h

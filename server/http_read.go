@@ -100,17 +100,42 @@ const (
 	headerCaller    = "X-Cluster-Caller"    // the node that sent the forwarded request, "" for people
 )
 
-// forward passes the request to the leader if only the leader can answer it and this server is not the one.
+const (
+	// leaderPatience is how long a request waits for a leader: elections take less.
+	leaderPatience = 5 * time.Second
+	// firstLook and longestLook are between two looks whether there is one; each is twice the one before.
+	firstLook   = 2 * time.Millisecond
+	longestLook = 50 * time.Millisecond
+)
+
+// leader waits until there is one, or, with alone, until it is this server.
+func (h *apiHandler) leader(ctx context.Context, alone bool) (Leadership, error) {
+	patience := time.NewTimer(h.patience)
+	defer patience.Stop()
+	for rest := firstLook; ; rest = min(2*rest, longestLook) {
+		leader := h.Core.Leadership()
+		if leader.Self || !alone && !leader.ID.IsZero() {
+			return leader, nil
+		}
+		select {
+		case <-time.After(rest):
+		case <-patience.C:
+			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+		case <-ctx.Done():
+			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// forward passes the request to the leader if only the leader can answer it and this server is not the one. What was
+// forwarded already goes no further: it waits here for this server to lead.
 func (h *apiHandler) forward(w http.ResponseWriter, r *request) (bool, error) {
 	if r.route.Kind != api.Write && (r.route.Kind != api.Read || r.stale) {
 		return false, nil
 	}
-	leader := h.Core.Leadership()
-	if leader.Self {
-		return false, nil
-	}
-	if leader.ID.IsZero() || r.Header.Get(headerForwarded) != "" {
-		return false, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+	leader, err := h.leader(r.Context(), r.Header.Get(headerForwarded) != "")
+	if err != nil || leader.Self {
+		return false, err
 	}
 	handler, err := h.Core.Reach(leader.ID)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -416,6 +417,7 @@ func TestFiltersLookAtTheStoredObject(t *testing.T) {
 
 func TestFollowersPassOnWhatOnlyTheLeaderKnows(t *testing.T) {
 	leader, follower := newWorld(t), newWorld(t)
+	follower.handler.(*apiHandler).patience = 10 * time.Millisecond
 	leader.populate("web")
 	var forwarded http.Header
 	follower.node = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -437,6 +439,31 @@ func TestFollowersPassOnWhatOnlyTheLeaderKnows(t *testing.T) {
 		if got := follower.ask(method, "/v1/jobs", `{}`); got.status != 500 || got.body != "No cluster leader" || got.header.Get(api.HeaderError) != "unavailable" {
 			t.Errorf("without a leader %s is answered with %d %q", method, got.status, got.body)
 		}
+	}
+}
+
+func TestRequestsWaitForALeader(t *testing.T) {
+	for _, c := range []struct {
+		after     time.Duration // until this server leads; 0: never
+		forwarded string
+		status    int
+	}{{time.Second, "", 200}, {time.Second, "1", 200}, {0, "", 500}, {0, "1", 500}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newSilentWorld(t)
+			elected := *w.leader.Load()
+			w.leader.Store(&Leadership{})
+			if c.after > 0 {
+				time.AfterFunc(c.after, func() { w.leader.Store(&elected) })
+			}
+			began, got := time.Now(), httptest.NewRecorder()
+			request := httptest.NewRequest("GET", "/v1/jobs", nil)
+			request.Header.Set(headerForwarded, c.forwarded)
+			w.handler.ServeHTTP(got, request)
+			waited := time.Since(began)
+			if got.Code != c.status || waited < c.after || waited > c.after+leaderPatience {
+				t.Errorf("leader after %v, forwarded %q: %d %q after %v", c.after, c.forwarded, got.Code, got.Body, waited)
+			}
+		})
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *Server) begin(ctx context.Context) (end func()) {
 // lead does all that a leader does, until ctx ends or something fails. The state alone says what is to be done:
 // each part looks at the newest snapshot, does what is missing and waits for a newer one.
 func (s *Server) lead(ctx context.Context) error {
-	if err := wait(ctx, s.replica.raft.Barrier(0)); err != nil {
+	if err := explain(s.replica.raft.Barrier(0).Error()); err != nil { // Raft answers also when leadership ends
 		return fmt.Errorf("catch up with the log: %w", err)
 	}
 	if err := s.establish(ctx); err != nil {
@@ -75,7 +75,6 @@ func (s *Server) lead(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.planEvaluations(ctx) })
 	group.Go(func() error { return s.driveDeployments(ctx) })
-	group.Go(func() error { return s.wakeBlocked(ctx) })
 	group.Go(func() error { return s.watchNodes(ctx) })
 	group.Go(func() error { return s.collectGarbage(ctx) })
 	return group.Wait()

@@ -12,6 +12,10 @@ import (
 const (
 	// restartGrace is how long a silent node keeps its work: its agent may be restarting.
 	restartGrace = 30 * time.Second
+	// vigilance is how often the leader looks for silent nodes while there are living ones; maxDoze is how much later
+	// than it wanted to it may do so and still trust what it did not hear.
+	vigilance = time.Second
+	maxDoze   = 5 * time.Second
 )
 
 // leases remembers when each node was last heard of by this leader. Losing it does no harm: a lease that this
@@ -65,18 +69,18 @@ func (s *Server) Register(ctx context.Context, node *cluster.Node) error {
 	s.leases.renew(node.ID, now)
 	snapshot := s.Snapshot()
 	known := snapshot.Node(node.ID)
-	text := "Node registered"
-	if known != nil {
-		text = "Node re-registered"
+	next, text := *node, "Node re-registered"
+	if known == nil {
+		next.Status, text = cluster.NodeStatusReady, "Node registered"
 	}
 	event := &cluster.NodeEvent{Message: text, Subsystem: "Cluster", Timestamp: now.UTC().Format(time.RFC3339)}
-	_, err := s.Apply(ctx, &state.RegisterNode{At: now.UnixNano(), Node: node, Event: event,
+	_, err := s.Apply(ctx, &state.RegisterNode{At: now.UnixNano(), Node: &next, Event: event,
 		Evals: evalsForNode(snapshot, node, now)})
 	if err != nil {
 		return err
 	}
-	if known == nil || known.Status != cluster.NodeStatusReady {
-		return s.setNodeStatus(ctx, s.Snapshot().Node(node.ID), cluster.NodeStatusReady, "")
+	if known != nil && known.Status != cluster.NodeStatusReady {
+		return s.setNodeStatus(ctx, known, cluster.NodeStatusReady, "")
 	}
 	return nil
 }
@@ -93,13 +97,18 @@ func (s *Server) setNodeStatus(ctx context.Context, node *cluster.Node, status, 
 	return err
 }
 
-// evalsForNode are the evaluations that a change of the node asks for: of every job that has work on it, and of
-// every system job, which may fit it now. Blocked work is woken by wakeBlocked.
+// evalsForNode are the evaluations that a change of the node asks for: of every job that has work on it, be it only
+// ending or the job purged, and of every system job, which may fit it now. Blocked work is tried again by itself.
 func evalsForNode(snapshot *state.Snapshot, node *cluster.Node, now time.Time) []cluster.Evaluation {
 	jobs := map[cluster.JobKey]*cluster.Job{}
 	for alloc := range snapshot.AllocsByNode(node.ID) {
-		if !alloc.Terminal() {
-			jobs[alloc.Job.Key()] = snapshot.Job(alloc.Namespace(), alloc.JobID())
+		if alloc.Occupies() {
+			jobs[cluster.JobKey{Namespace: alloc.Namespace(), ID: alloc.JobID()}] = alloc.Job
+		}
+	}
+	for key := range jobs {
+		if job := snapshot.Job(key.Namespace, key.ID); job != nil {
+			jobs[key] = job
 		}
 	}
 	for job := range snapshot.Jobs(cluster.AllNamespaces, "") {
@@ -110,9 +119,6 @@ func evalsForNode(snapshot *state.Snapshot, node *cluster.Node, now time.Time) [
 	seed := dice()
 	var evals []cluster.Evaluation
 	for _, job := range jobs {
-		if job == nil {
-			continue
-		}
 		eval := newEval(cluster.IDFrom(seed, uint32(len(evals))), job, cluster.TriggerNodeUpdate, now)
 		eval.NodeID, eval.NodeModifyIndex = node.ID, node.ModifyIndex
 		evals = append(evals, eval)
@@ -128,7 +134,8 @@ func newEval(id cluster.ID, job *cluster.Job, trigger string, now time.Time) clu
 	}
 }
 
-// watchNodes marks nodes that were silent for too long as down, so that their work is done elsewhere.
+// watchNodes marks nodes that were silent for too long as down, so that their work is done elsewhere. A leader that
+// was itself stopped for a while (a suspended machine, say) has heard nothing and gives every node a new lease.
 func (s *Server) watchNodes(ctx context.Context) error {
 	for ctx.Err() == nil {
 		snapshot, now := s.Snapshot(), time.Now()
@@ -137,40 +144,21 @@ func (s *Server) watchNodes(ctx context.Context) error {
 			if node.Status == cluster.NodeStatusDown {
 				continue
 			}
-			due := s.leases.last(node.ID).Add(restartGrace)
-			if due.After(now) {
-				next = earlier(next, due)
+			silent := now.Sub(s.leases.last(node.ID))
+			if silent < restartGrace {
+				next = now.Add(vigilance)
 				continue
 			}
-			s.logger.Warn("node is silent, its work moves", "node", node.ID, "for", now.Sub(s.leases.last(node.ID)).Round(time.Second).String())
+			s.logger.Warn("node is silent, its work moves", "node", node.ID, "for", silent.Round(time.Second).String())
 			if err := s.setNodeStatus(ctx, node, cluster.NodeStatusDown, "no heartbeat for "+restartGrace.String()); err != nil {
 				return err
 			}
 		}
 		s.await(ctx, snapshot.Index(), next, nil, state.TableKey(state.Nodes))
+		if late := time.Since(next); !next.IsZero() && late > maxDoze {
+			s.logger.Info("this server stood still for a while: all nodes get a new lease", "for", late.Round(time.Second).String())
+			s.leases.begin(time.Now())
+		}
 	}
 	return nil
-}
-
-// Report takes in what nodes say of their allocations. Work that ended although it should run is planned anew.
-func (s *Server) Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error {
-	now := time.Now()
-	snapshot := s.Snapshot()
-	jobs := map[cluster.JobKey]string{}
-	for i := range updates {
-		alloc := snapshot.Alloc(updates[i].ID)
-		if alloc == nil || alloc.NodeID != node || alloc.ClientStatus.Terminal() || !updates[i].ClientStatus.Terminal() || alloc.ServerTerminal() {
-			continue
-		}
-		jobs[alloc.Job.Key()] = cluster.TriggerAllocFailure
-	}
-	seed := dice()
-	var evals []cluster.Evaluation
-	for key, trigger := range jobs {
-		if job := snapshot.Job(key.Namespace, key.ID); job != nil {
-			evals = append(evals, newEval(cluster.IDFrom(seed, uint32(len(evals))), job, trigger, now))
-		}
-	}
-	_, err := s.Apply(ctx, &state.ReportAllocs{At: now.UnixNano(), Updates: updates, Evals: evals})
-	return err
 }

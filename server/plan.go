@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"reflect"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -16,49 +18,79 @@ import (
 // plansInFlight bounds how many jobs are planned at once. Most of a plan's time is the wait for its commit.
 const plansInFlight = 16
 
-// planEvaluations plans pending evaluations until ctx ends: one at a time per job, several jobs at once.
+// planEvaluations plans pending evaluations, and blocked ones for which there may be room again, until ctx ends: one at
+// a time per job, several jobs at once.
 func (s *Server) planEvaluations(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(plansInFlight)
 	busy := jobSet{done: make(chan struct{}, 1)}
+	tries := tries{}
 	for ctx.Err() == nil {
 		snapshot := s.Snapshot()
-		now := time.Now()
-		next := time.Time{}
-		for eval := range snapshot.PendingEvals() {
-			if due := time.Unix(0, eval.WaitUntil); due.After(now) {
-				next = earlier(next, due)
-				continue
-			}
+		due, next := s.due(snapshot, &tries, time.Now())
+		for _, eval := range due {
 			key := cluster.JobKey{Namespace: eval.Namespace, ID: eval.JobID}
 			if !busy.take(key) {
 				continue
 			}
 			group.Go(func() error {
 				defer busy.release(key)
-				return s.planOne(ctx, eval.ID)
+				return s.planOne(ctx, eval.ID, &tries)
 			})
 		}
-		s.await(ctx, snapshot.Index(), next, busy.done, state.TableKey(state.Evals))
+		s.await(ctx, snapshot.Index(), next, busy.done,
+			state.TableKey(state.Evals), state.TableKey(state.Nodes), state.TableKey(state.Room))
 	}
 	return group.Wait()
 }
 
+// due are the evaluations to be planned now, pending ones first, and when there may be more without any change.
+func (s *Server) due(snapshot *state.Snapshot, tries *tries, now time.Time) (due []*cluster.Evaluation, next time.Time) {
+	for eval := range snapshot.PendingEvals() {
+		if at := time.Unix(0, eval.WaitUntil); at.After(now) {
+			next = earlier(next, at)
+			continue
+		}
+		due = append(due, eval)
+	}
+	tries.forget(snapshot)
+	nodes, all := s.overlay.room(snapshot)
+	for eval := range snapshot.BlockedEvals() {
+		room := nodes
+		if scheduler.AwaitsRoom(eval) {
+			room = all
+		}
+		at, wanted := tries.next(eval, room)
+		switch {
+		case !wanted:
+		case at.After(now):
+			next = earlier(next, at)
+		default:
+			due = append(due, eval)
+		}
+	}
+	return due, next
+}
+
 // planOne plans one evaluation on the newest state and commits the plan. A plan that other plans made impossible
-// is made again; one that the state dropped in part leaves its evaluation pending.
-func (s *Server) planOne(ctx context.Context, id cluster.ID) error {
+// is made again; one that the state dropped in part leaves its evaluation as it was.
+func (s *Server) planOne(ctx context.Context, id cluster.ID, tries *tries) error {
 	for ctx.Err() == nil {
 		snapshot := s.Snapshot()
 		eval := snapshot.Eval(id)
-		if eval == nil || eval.Status != cluster.EvalPending {
+		if eval == nil || eval.Done() {
 			return nil
 		}
-		plan := scheduler.Schedule(s.input(snapshot, eval))
+		plan := s.schedule(snapshot, eval)
+		if futile(&plan, eval) {
+			tries.failed(id, snapshot.Index(), time.Now())
+			return nil
+		}
 		if !s.overlay.admit(s.Snapshot(), &plan) {
 			continue
 		}
 		result, err := s.Apply(ctx, &state.CommitPlan{At: time.Now().UnixNano(), Seed: dice(), Plan: plan})
-		s.overlay.settle(plan.Eval.ID)
+		s.overlay.settle(id, result.Index, err == nil && !result.Plan.Whole())
 		if err != nil {
 			return err
 		}
@@ -69,6 +101,35 @@ func (s *Server) planOne(ctx context.Context, id cluster.ID) error {
 			"stale", result.Plan.Stale, "dropped", len(result.Plan.Dropped))
 	}
 	return nil
+}
+
+// schedule makes the plan. An evaluation that crashes the scheduler fails, and the others go on.
+func (s *Server) schedule(snapshot *state.Snapshot, eval *cluster.Evaluation) (plan cluster.Plan) {
+	in := s.input(snapshot, eval)
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		s.logger.Error("planning crashed: this is a bug", "eval", eval.ID, "job", eval.JobID, "err", fault, "stack", string(debug.Stack()))
+		plan = cluster.Plan{Namespace: eval.Namespace, JobID: eval.JobID, SnapshotIndex: snapshot.Index(), Eval: *eval}
+		if in.Job != nil {
+			plan.CreateIndex, plan.Version = in.Job.CreateIndex, in.Job.Version
+		}
+		plan.Eval.Status = cluster.EvalFailed
+		plan.Eval.StatusDescription = "planning crashed, which is a bug: the leader's log has the details"
+	}()
+	return scheduler.Schedule(in)
+}
+
+// futile reports whether a blocked evaluation stays as it is but for the state that it was tried on.
+func futile(plan *cluster.Plan, eval *cluster.Evaluation) bool {
+	if eval.Status != cluster.EvalBlocked || !plan.Empty() {
+		return false
+	}
+	after := plan.Eval
+	after.SnapshotIndex = eval.SnapshotIndex
+	return reflect.DeepEqual(&after, eval)
 }
 
 // input is what the scheduler decides from.
@@ -91,9 +152,58 @@ func (s *Server) input(snapshot *state.Snapshot, eval *cluster.Evaluation) sched
 	return in
 }
 
+const (
+	// firstRest and longestRest are between two vain tries of one blocked evaluation; each is twice the one before.
+	firstRest   = 50 * time.Millisecond
+	longestRest = 5 * time.Second
+)
+
+// tries remembers which blocked evaluations were tried in vain since the state last heard of them. Losing it costs
+// but one more try of each.
+type tries struct {
+	mu     sync.Mutex // guards inVain
+	inVain map[cluster.ID]try
+}
+
+type try struct {
+	index uint64 // of the state that was too full
+	rest  time.Duration
+	until time.Time // not again before
+}
+
+// next is when the evaluation may be tried again, if room that appeared at the given index makes it worth while.
+func (t *tries) next(eval *cluster.Evaluation, room uint64) (at time.Time, wanted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := t.inVain[eval.ID]
+	return last.until, room > max(eval.SnapshotIndex, last.index)
+}
+
+// failed notes a try in vain.
+func (t *tries) failed(id cluster.ID, index uint64, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.inVain == nil {
+		t.inVain = map[cluster.ID]try{}
+	}
+	rest := min(max(2*t.inVain[id].rest, firstRest), longestRest)
+	t.inVain[id] = try{index, rest, now.Add(rest)}
+}
+
+// forget drops what is blocked no more.
+func (t *tries) forget(snapshot *state.Snapshot) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.inVain {
+		if eval := snapshot.Eval(id); eval == nil || eval.Status != cluster.EvalBlocked {
+			delete(t.inVain, id)
+		}
+	}
+}
+
 // jobSet is the jobs being planned now.
 type jobSet struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards jobs
 	jobs map[cluster.JobKey]bool
 	done chan struct{} // has room for one: a job was released
 }
@@ -119,101 +229,6 @@ func (b *jobSet) release(key cluster.JobKey) {
 	case b.done <- struct{}{}:
 	default:
 	}
-}
-
-// overlay is what plans on their way into the state will take of the nodes: it keeps plans made at the same time
-// from giving the same room away twice. Losing it does no harm but more plans to make again.
-type overlay struct {
-	mu    sync.Mutex
-	plans map[cluster.ID]*cluster.Plan // by evaluation, admitted and not yet settled
-}
-
-func (o *overlay) reset() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.plans = map[cluster.ID]*cluster.Plan{}
-}
-
-// nodes are all nodes, ascending by ID, with what is taken of them in the snapshot and by plans under way.
-// A plan that the snapshot already has is not counted twice.
-func (o *overlay) nodes(snapshot *state.Snapshot) []scheduler.Node {
-	var nodes []scheduler.Node
-	for node, used := range snapshot.Usages() {
-		nodes = append(nodes, scheduler.Node{Node: node, Used: used.Capacity, Ports: used.Ports})
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, plan := range o.plans {
-		if !underWay(snapshot, plan) {
-			continue
-		}
-		for i := range plan.Places {
-			place := &plan.Places[i]
-			at, found := slices.BinarySearchFunc(nodes, place.NodeID, func(n scheduler.Node, id cluster.ID) int { return n.ID.Compare(id) })
-			if found {
-				nodes[at] = nodes[at].With(place)
-			}
-		}
-	}
-	return nodes
-}
-
-// admit checks that the plan's placements fit on top of the snapshot and the plans under way, and if so counts
-// them in until settle. What the plan stops on a node makes room there: the node starts the new one after the old.
-func (o *overlay) admit(snapshot *state.Snapshot, plan *cluster.Plan) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	touched := map[cluster.ID]scheduler.Node{}
-	for i := range plan.Places {
-		if node := snapshot.Node(plan.Places[i].NodeID); node != nil {
-			touched[node.ID] = usage(snapshot, node)
-		}
-	}
-	for _, other := range o.plans {
-		if !underWay(snapshot, other) {
-			continue
-		}
-		for i := range other.Places {
-			if node, ok := touched[other.Places[i].NodeID]; ok {
-				touched[node.ID] = node.With(&other.Places[i])
-			}
-		}
-	}
-	for _, stop := range plan.Stops {
-		if alloc := snapshot.Alloc(stop.ID); alloc != nil {
-			if node, ok := touched[alloc.NodeID]; ok {
-				touched[node.ID] = node.Minus(alloc)
-			}
-		}
-	}
-	for i := range plan.Places {
-		node, ok := touched[plan.Places[i].NodeID]
-		if !ok || node.Lacks(&plan.Places[i]) != "" {
-			return false
-		}
-		touched[node.ID] = node.With(&plan.Places[i])
-	}
-	o.plans[plan.Eval.ID] = plan
-	return true
-}
-
-// underWay reports whether the snapshot does not have the plan yet: its evaluation is still to be planned there.
-func underWay(snapshot *state.Snapshot, plan *cluster.Plan) bool {
-	eval := snapshot.Eval(plan.Eval.ID)
-	return eval != nil && eval.Status == cluster.EvalPending
-}
-
-// usage is a node as the scheduler sees it.
-func usage(snapshot *state.Snapshot, node *cluster.Node) scheduler.Node {
-	used := snapshot.Usage(node.ID)
-	return scheduler.Node{Node: node, Used: used.Capacity, Ports: used.Ports}
-}
-
-// settle forgets a plan that is in the state or will never be.
-func (o *overlay) settle(eval cluster.ID) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.plans, eval)
 }
 
 func earlier(a, b time.Time) time.Time {

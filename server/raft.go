@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/state"
@@ -31,9 +32,9 @@ const (
 
 // replica is the replicated log of one server: Raft, its files, and the state that the log's commands make.
 type replica struct {
-	raft  *raft.Raft
-	store *state.Store
-	bolt  *raftboltdb.BoltStore
+	raft    *raft.Raft
+	bolt    *raftboltdb.BoltStore
+	machine *machine
 }
 
 // openReplica opens (with bootstrap: begins) the log in dir. A cluster of this server alone elects it at once.
@@ -42,26 +43,48 @@ func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replic
 	if err := checkLog(filepath.Join(c.Dir, "raft.db")); err != nil {
 		return nil, fmt.Errorf("open log %s: %w: restore it from a copy, or move the data directory away to begin anew", filepath.Join(c.Dir, "raft.db"), err)
 	}
+	path := filepath.Join(c.Dir, "raft.db")
 	boltStore, err := raftboltdb.New(raftboltdb.Options{
-		Path:                    filepath.Join(c.Dir, "raft.db"),
+		Path:                    path,
 		BoltOptions:             &bolt.Options{Timeout: lockPatience, NoFreelistSync: true, FreelistType: bolt.FreelistMapType},
 		NoSync:                  false,
 		MsgpackUseNewTimeFormat: true,
 	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open log %s: another agent has used it for the last %v: end that one, or choose another data directory", path, lockPatience)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open log %s: %w", filepath.Join(c.Dir, "raft.db"), err)
+		return nil, fmt.Errorf("open log %s: %w", path, err)
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
 	if err != nil {
 		boltStore.Close()
 		return nil, fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
 	}
-	r, err := startRaft(c, settings, &machine{store}, boltStore, snapshots, stream)
+	m := &machine{store: store, newer: make(chan error, 1)}
+	r, err := startRaft(c, settings, m, boltStore, snapshots, stream)
 	if err != nil {
 		boltStore.Close()
 		return nil, err
 	}
-	return &replica{raft: r, store: store, bolt: boltStore}, nil
+	opened := &replica{raft: r, bolt: boltStore, machine: m}
+	select {
+	case err := <-m.newer: // Raft would go on with an older snapshot
+		return nil, errors.Join(err, opened.close())
+	default:
+		return opened, nil
+	}
+}
+
+// watch returns an error when the log or a snapshot turns out to be a newer program's: this one must not go on then.
+// Otherwise it returns when ctx ends.
+func (r *replica) watch(ctx context.Context) error {
+	select {
+	case err := <-r.machine.newer:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore, snapshots raft.SnapshotStore, stream raft.StreamLayer) (*raft.Raft, error) {
@@ -132,11 +155,14 @@ func (r *replica) close() error {
 }
 
 // machine is the raft.FSM: it hands commands to the state in batches.
-type machine struct{ store *state.Store }
+type machine struct {
+	store *state.Store
+	newer chan error // has room for one: what a newer program wrote and this one cannot read
+}
 
 var _ raft.BatchingFSM = (*machine)(nil)
 
-// Apply applies one entry. Its result is what state.Store.Apply returns, or an error.
+// Apply applies one entry. Its result is a state.Reply.
 func (m *machine) Apply(entry *raft.Log) any { return m.ApplyBatch([]*raft.Log{entry})[0] }
 
 // ApplyBatch applies entries in order and publishes them together.
@@ -149,10 +175,22 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 			batch, places = append(batch, state.Entry{Index: entry.Index, Command: entry.Data}), append(places, i)
 		}
 	}
-	for i, result := range m.store.ApplyBatch(batch) {
-		results[places[i]] = result
+	for i, reply := range m.store.ApplyBatch(batch) {
+		results[places[i]] = reply
+		m.judge(reply.Err)
 	}
 	return results
+}
+
+// judge passes the error on if it means that the server must end.
+func (m *machine) judge(err error) {
+	if !errors.Is(err, state.ErrNewer) {
+		return
+	}
+	select {
+	case m.newer <- err:
+	default: // it is known already
+	}
 }
 
 // Snapshot takes the newest state, which is free.
@@ -161,7 +199,9 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) { return frozen{m.store.S
 // Restore replaces the state.
 func (m *machine) Restore(from io.ReadCloser) error {
 	defer from.Close()
-	return m.store.Restore(from)
+	err := m.store.Restore(from)
+	m.judge(err)
+	return err
 }
 
 type frozen struct{ *state.Snapshot }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,9 +22,6 @@ import (
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/state"
 )
-
-// applyPatience is how long a command may wait to be taken by Raft before its caller is told to try again.
-const applyPatience = 10 * time.Second
 
 // Config is what a server needs to know.
 type Config struct {
@@ -45,6 +43,8 @@ type Server struct {
 	replica *replica
 	wire    *wire
 	trust   *trust
+	commits *committer
+	reports chan report
 	overlay overlay
 	leases  leases
 	leading atomic.Bool // whether lead runs and its barrier has passed
@@ -52,7 +52,7 @@ type Server struct {
 
 // Open reads the server's directory and joins (or begins) its cluster. Run must follow.
 func Open(c Config) (*Server, error) {
-	s := &Server{config: c, logger: c.Logger, store: state.New()}
+	s := &Server{config: c, logger: c.Logger, store: state.New(), reports: make(chan report)}
 	trust, err := openTrust(c.Dir, c.ID, c.Bootstrap)
 	if err != nil {
 		return nil, err
@@ -63,6 +63,7 @@ func Open(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.commits = newCommitter(s.replica.raft)
 	return s, nil
 }
 
@@ -73,7 +74,11 @@ func (s *Server) Run(ctx context.Context) error {
 	unwired := make(chan error, 1)
 	go func() { unwired <- s.wire.Run(wired) }()
 	group.Go(func() error { return s.follow(ctx) })
-	err := group.Wait()
+	group.Go(func() error { return s.commits.run(ctx) })
+	group.Go(func() error { return s.takeReports(ctx) })
+	group.Go(func() error { return s.replica.watch(ctx) })
+	group.Go(func() error { return s.trust.keep(ctx, s.logger) })
+	err := group.Wait()                       // Raft still answers: nobody waits for it in vain
 	err = errors.Join(err, s.replica.close()) // while the wire still works: peers learn of the end
 	cutWire()
 	return errors.Join(err, <-unwired)
@@ -81,19 +86,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 // mayRaft reports whether the server of that ID is a member.
 func (s *Server) mayRaft(id cluster.ID) bool {
-	if s.replica == nil {
-		return false
-	}
 	future := s.replica.raft.GetConfiguration()
-	if future.Error() != nil {
-		return false
-	}
-	for _, member := range future.Configuration().Servers {
-		if member.ID == raft.ServerID(id.String()) {
-			return true
-		}
-	}
-	return false
+	return future.Error() == nil && slices.ContainsFunc(future.Configuration().Servers, func(member raft.Server) bool {
+		return member.ID == raft.ServerID(id.String())
+	})
 }
 
 // Snapshot is the newest state that this server knows.
@@ -110,11 +106,10 @@ func (s *Server) Apply(ctx context.Context, command state.Command) (state.Result
 	if err != nil {
 		return state.Result{}, err
 	}
-	future := s.replica.raft.Apply(text, applyPatience)
-	if err := wait(ctx, future); err != nil {
+	reply, err := s.commits.apply(ctx, text)
+	if err != nil {
 		return state.Result{}, err
 	}
-	reply := future.Response().(state.Reply)
 	if reply.Err != nil {
 		return state.Result{}, reply.Err
 	}
@@ -124,36 +119,10 @@ func (s *Server) Apply(ctx context.Context, command state.Command) (state.Result
 	return reply.Results[0], reply.Results[0].Err
 }
 
-// wait waits for a Raft future. The future goes on when ctx ends first.
-func wait(ctx context.Context, future raft.Future) error {
-	done := make(chan error, 1)
-	go func() { done <- future.Error() }()
-	select {
-	case err := <-done:
-		return explain(err)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// explain gives Raft's errors the cluster's codes and words.
-func explain(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
-	case errors.Is(err, raft.ErrEnqueueTimeout):
-		return cluster.Errorf(cluster.CodeUnavailable, "commit command: the leader is too busy, try again")
-	case errors.Is(err, raft.ErrRaftShutdown):
-		return cluster.Errorf(cluster.CodeUnavailable, "commit command: this server is shutting down")
-	}
-	return fmt.Errorf("commit command: %w", err)
-}
-
-// Barrier returns when Snapshot shows everything that was committed before the call.
+// Barrier returns when Snapshot shows everything that was committed before the call. CodeUnavailable if this server
+// does not lead.
 func (s *Server) Barrier(ctx context.Context) error {
-	return wait(ctx, s.replica.raft.VerifyLeader())
+	return s.commits.verify(ctx)
 }
 
 // Leadership is who leads, as far as this server knows.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
@@ -8,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -25,10 +28,12 @@ const (
 	fileSeal        = "seal.key"  // this server's 32 bytes
 )
 
-// trust is a server's identity and whom it believes.
+// trust is a server's identity and whom it believes. tls may be called at any time, the rest by one goroutine.
 type trust struct {
+	dir         string
+	id          cluster.ID
 	authority   *x509.Certificate
-	certificate tls.Certificate
+	certificate atomic.Pointer[tls.Certificate]
 	sealed      []byte // the authority's key, sealed for this server
 }
 
@@ -43,7 +48,7 @@ func openTrust(dir string, id cluster.ID, bootstrap bool) (*trust, error) {
 			return nil, err
 		}
 	}
-	t := &trust{}
+	t := &trust{dir: dir, id: id}
 	text, err := os.ReadFile(filepath.Join(dir, fileAuthority))
 	if err != nil {
 		return nil, fmt.Errorf("read authority: %w", err)
@@ -51,19 +56,28 @@ func openTrust(dir string, id cluster.ID, bootstrap bool) (*trust, error) {
 	if t.authority, err = pki.ParseCertificate(text); err != nil {
 		return nil, fmt.Errorf("read authority %s: %w", filepath.Join(dir, fileAuthority), err)
 	}
-	t.certificate, err = tls.LoadX509KeyPair(filepath.Join(dir, fileCertificate), filepath.Join(dir, fileKey))
-	if err != nil {
-		return nil, fmt.Errorf("read node certificate: %w", err)
+	if err := t.load(); err != nil {
+		return nil, err
 	}
 	if t.sealed, err = os.ReadFile(filepath.Join(dir, fileSealed)); err != nil {
 		return nil, fmt.Errorf("read sealed authority key: %w", err)
 	}
-	return t, t.renew(dir, id, time.Now())
+	return t, t.renew(time.Now())
+}
+
+// load reads the node's certificate and key.
+func (t *trust) load() error {
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(t.dir, fileCertificate), filepath.Join(t.dir, fileKey))
+	if err != nil {
+		return fmt.Errorf("read node certificate: %w", err)
+	}
+	t.certificate.Store(&certificate)
+	return nil
 }
 
 // makeTrust makes an authority and the first certificate. The certificate is written last: it says that all is there.
 func makeTrust(dir string, id cluster.ID, now time.Time) error {
-	authority, err := pki.NewAuthority(cluster.IDFrom(dice(), 0), now)
+	authority, err := pki.NewAuthority(cluster.IDFrom(dice(), 0))
 	if err != nil {
 		return err
 	}
@@ -92,13 +106,30 @@ func makeTrust(dir string, id cluster.ID, now time.Time) error {
 	return nil
 }
 
-// renew replaces the node's certificate when half of its life is over.
-func (t *trust) renew(dir string, id cluster.ID, now time.Time) error {
-	leaf := t.certificate.Leaf
-	if now.Before(leaf.NotAfter.Add(-pki.LeafLifetime / 2)) {
+// renewalInterval is how often keep looks: often enough for a clock that was corrected by years.
+const renewalInterval = time.Minute
+
+// keep renews the node's certificate in time, until ctx ends. What fails is tried again.
+func (t *trust) keep(ctx context.Context, logger *slog.Logger) error {
+	failing := false
+	for ctx.Err() == nil {
+		err := t.renew(time.Now())
+		if err != nil && !failing {
+			logger.Error("the node's certificate cannot be renewed, trying again", "until", t.certificate.Load().Leaf.NotAfter, "err", err)
+		}
+		failing = err != nil
+		pause(ctx, renewalInterval)
+	}
+	return nil
+}
+
+// renew replaces the node's certificate when half of its life is over, or if it is of a time to come.
+func (t *trust) renew(now time.Time) error {
+	leaf := t.certificate.Load().Leaf
+	if now.Before(leaf.NotAfter.Add(-pki.LeafLifetime/2)) && !now.Before(leaf.NotBefore) {
 		return nil
 	}
-	seal, err := os.ReadFile(filepath.Join(dir, fileSeal))
+	seal, err := os.ReadFile(filepath.Join(t.dir, fileSeal))
 	if err != nil {
 		return fmt.Errorf("renew node certificate: %w", err)
 	}
@@ -110,20 +141,19 @@ func (t *trust) renew(dir string, id cluster.ID, now time.Time) error {
 	if !ok {
 		return fmt.Errorf("renew node certificate: unexpected kind of key %T", leaf.PublicKey)
 	}
-	certificate, err := authority.Issue(id, pki.RoleServer, own, now)
+	certificate, err := authority.Issue(t.id, pki.RoleServer, own, now)
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, fileCertificate), certificate); err != nil {
+	if err := writeFile(filepath.Join(t.dir, fileCertificate), certificate); err != nil {
 		return fmt.Errorf("renew node certificate: %w", err)
 	}
-	t.certificate, err = tls.LoadX509KeyPair(filepath.Join(dir, fileCertificate), filepath.Join(dir, fileKey))
-	return err
+	return t.load()
 }
 
-// tls is the configuration for connections of the given protocols.
+// tls is the configuration for connections of the given protocols. It goes along when the certificate is renewed.
 func (t *trust) tls(protocols ...string) *tls.Config {
-	return pki.TLS(t.authority, t.certificate, time.Now, protocols...)
+	return pki.TLS(t.authority, t.certificate.Load, time.Now, protocols...)
 }
 
 // writeFile replaces a file so that after a crash either the old or the new text is there. Its mode is 0600.

@@ -97,33 +97,3 @@ func (s *Server) record(ctx context.Context, d *cluster.Deployment, progress sch
 	_, err := s.Apply(ctx, command)
 	return err
 }
-
-// wakeBlocked makes blocked evaluations pending again when room appeared after they were planned.
-func (s *Server) wakeBlocked(ctx context.Context) error {
-	for ctx.Err() == nil {
-		snapshot := s.Snapshot()
-		var wake []cluster.Evaluation
-		for eval := range snapshot.BlockedEvals() {
-			if room(snapshot) > eval.SnapshotIndex {
-				next := *eval
-				next.Status, next.StatusDescription = cluster.EvalPending, "room appeared"
-				wake = append(wake, next)
-			}
-		}
-		if len(wake) > 0 {
-			if _, err := s.Apply(ctx, &state.UpsertEvals{At: time.Now().UnixNano(), Evals: wake}); err != nil {
-				return err
-			}
-		}
-		s.store.Wait(ctx, snapshot.Index(), roomKeys...)
-	}
-	return nil
-}
-
-// roomKeys are what may make room: nodes that come or change, allocations that end.
-var roomKeys = []state.Key{state.TableKey(state.Nodes), state.TableKey(state.Allocs)}
-
-// room is the index at which room may last have appeared.
-func room(snapshot *state.Snapshot) uint64 {
-	return max(snapshot.TableIndex(state.Nodes), snapshot.TableIndex(state.Allocs))
-}

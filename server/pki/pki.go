@@ -1,7 +1,7 @@
 // Package pki is the cluster's own certificate authority: it makes the authority, issues the certificates of nodes,
 // and seals the authority's key for the replicated state.
 //
-// All functions take the time and are otherwise pure but for the random numbers that keys need.
+// Where time matters it is an argument; functions are pure but for the random numbers that keys need.
 package pki
 
 import (
@@ -27,8 +27,6 @@ import (
 const (
 	// LeafLifetime is how long a node's certificate is valid. It is renewed at half of it.
 	LeafLifetime = 30 * 24 * time.Hour
-	// authorityLifetime is long: the authority is the cluster's identity.
-	authorityLifetime = 20 * 365 * 24 * time.Hour
 	// clockTolerance is how far back a certificate's validity begins, for nodes whose clocks are behind.
 	clockTolerance = time.Hour
 )
@@ -48,8 +46,12 @@ type Authority struct {
 	key         *ecdsa.PrivateKey
 }
 
+// endOfTime is how RFC 5280 (4.1.2.5) writes that a certificate does not expire. The authority is the cluster's
+// identity, and it must not matter what the clock of the machine that made it said: some wake up in 1970.
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // NewAuthority makes an authority for the cluster of that ID.
-func NewAuthority(clusterID cluster.ID, now time.Time) (*Authority, error) {
+func NewAuthority(clusterID cluster.ID) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make authority key: %w", err)
@@ -57,8 +59,8 @@ func NewAuthority(clusterID cluster.ID, now time.Time) (*Authority, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "cluster " + clusterID.String()},
-		NotBefore:             now.Add(-clockTolerance),
-		NotAfter:              now.Add(authorityLifetime),
+		NotBefore:             time.Unix(0, 0),
+		NotAfter:              endOfTime,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		MaxPathLenZero:        true,
@@ -199,18 +201,20 @@ func ParseCertificate(text []byte) (*x509.Certificate, error) {
 }
 
 // TLS is the configuration of a node on port 4647, both as server and as client: TLS 1.3, both sides show a
-// certificate of the authority. Protocols are the ALPN names offered or accepted. The peer's identity is checked
-// by the caller, through Identity: host names mean nothing here.
-func TLS(authority *x509.Certificate, own tls.Certificate, now func() time.Time, protocols ...string) *tls.Config {
+// certificate of the authority. Own is asked for the node's certificate at each handshake. Protocols are the ALPN names
+// offered or accepted. A peer that shakes hands has shown a certificate that Identity understands; what its identity
+// may do is for the caller to check: host names mean nothing here.
+func TLS(authority *x509.Certificate, own func() *tls.Certificate, now func() time.Time, protocols ...string) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(authority)
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		Certificates:       []tls.Certificate{own},
-		ClientAuth:         tls.RequireAnyClientCert,
-		InsecureSkipVerify: true, // names are not checked; VerifyConnection checks the chain and the identity
-		NextProtos:         protocols,
-		Time:               now,
+		MinVersion:           tls.VersionTLS13,
+		GetCertificate:       func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own(), nil },
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own(), nil },
+		ClientAuth:           tls.RequireAnyClientCert,
+		InsecureSkipVerify:   true, // names are not checked; VerifyConnection checks the chain and the identity
+		NextProtos:           protocols,
+		Time:                 now,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if len(s.PeerCertificates) == 0 {
 				return fmt.Errorf("verify peer: it showed no certificate")

@@ -9,7 +9,7 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
-func leaf(t *testing.T, a *Authority, node cluster.ID, role Role, now time.Time) tls.Certificate {
+func leaf(t *testing.T, a *Authority, node cluster.ID, role Role, now time.Time) func() *tls.Certificate {
 	t.Helper()
 	key, public, err := NewKey()
 	if err != nil {
@@ -23,12 +23,12 @@ func leaf(t *testing.T, a *Authority, node cluster.ID, role Role, now time.Time)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pair
+	return func() *tls.Certificate { return &pair }
 }
 
-func authority(t *testing.T, now time.Time) *Authority {
+func authority(t *testing.T) *Authority {
 	t.Helper()
-	a, err := NewAuthority(cluster.ID{1}, now)
+	a, err := NewAuthority(cluster.ID{1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func handshake(server, client *tls.Config) (serverErr, clientErr error) {
 func TestOnlyOurOwnCertificatesShakeHands(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
-	ours, theirs := authority(t, now), authority(t, now)
+	ours, theirs := authority(t), authority(t)
 	server := TLS(ours.Certificate, leaf(t, ours, cluster.ID{1}, RoleServer, now), clock, "raft/1")
 	for _, test := range []struct {
 		name   string
@@ -84,7 +84,7 @@ func TestOnlyOurOwnCertificatesShakeHands(t *testing.T) {
 
 func TestSealedKeyOpensWithItsKeyAlone(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	a := authority(t, now)
+	a := authority(t)
 	key, other := make([]byte, 32), append(make([]byte, 31), 1)
 	sealed, err := a.Seal(key)
 	if err != nil {
@@ -108,8 +108,8 @@ func TestSealedKeyOpensWithItsKeyAlone(t *testing.T) {
 
 func TestIdentityIsReadBack(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	pair := leaf(t, authority(t, now), cluster.ID{7, 15: 1}, RoleClient, now)
-	node, role, ok := Identity(pair.Leaf)
+	pair := leaf(t, authority(t), cluster.ID{7, 15: 1}, RoleClient, now)
+	node, role, ok := Identity(pair().Leaf)
 	if !ok || node != (cluster.ID{7, 15: 1}) || role != RoleClient {
 		t.Errorf("Identity = %v, %v, %v", node, role, ok)
 	}
