@@ -51,16 +51,16 @@ func openTrust(dir string, id cluster.ID, bootstrap bool) (*trust, error) {
 	t := &trust{dir: dir, id: id}
 	text, err := os.ReadFile(filepath.Join(dir, fileAuthority))
 	if err != nil {
-		return nil, fmt.Errorf("read authority: %w", err)
+		return nil, fmt.Errorf("read authority: %w: %s", err, adviceLost)
 	}
 	if t.authority, err = pki.ParseCertificate(text); err != nil {
-		return nil, fmt.Errorf("read authority %s: %w", filepath.Join(dir, fileAuthority), err)
+		return nil, fmt.Errorf("read authority %s: %w: %s", filepath.Join(dir, fileAuthority), err, adviceLost)
 	}
 	if err := t.load(); err != nil {
 		return nil, err
 	}
 	if t.sealed, err = os.ReadFile(filepath.Join(dir, fileSealed)); err != nil {
-		return nil, fmt.Errorf("read sealed authority key: %w", err)
+		return nil, fmt.Errorf("read sealed authority key: %w: %s", err, adviceLost)
 	}
 	return t, t.renew(time.Now())
 }
@@ -69,11 +69,14 @@ func openTrust(dir string, id cluster.ID, bootstrap bool) (*trust, error) {
 func (t *trust) load() error {
 	certificate, err := tls.LoadX509KeyPair(filepath.Join(t.dir, fileCertificate), filepath.Join(t.dir, fileKey))
 	if err != nil {
-		return fmt.Errorf("read node certificate: %w", err)
+		return fmt.Errorf("read node certificate in %s: %w: %s", t.dir, err, adviceLost)
 	}
 	t.certificate.Store(&certificate)
 	return nil
 }
+
+// adviceLost ends messages about files that only a copy can bring back.
+const adviceLost = "restore the file from a copy, or move the data directory away to begin anew"
 
 // makeTrust makes an authority and the first certificate. The certificate is written last: it says that all is there.
 func makeTrust(dir string, id cluster.ID, now time.Time) error {
