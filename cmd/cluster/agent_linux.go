@@ -17,6 +17,9 @@ import (
 // envDevDir carries the temporary directory of `agent -dev` from the supervisor to the agent, also over an upgrade.
 const envDevDir = "CLUSTER_DEV_DIR"
 
+// envBootID stands for the machine's start in place of the kernel's word, so that tests can show what a reboot does.
+const envBootID = "CLUSTER_BOOT_ID"
+
 // runAgent is `cluster agent`. The process that a person starts is the supervisor; it starts the same command line
 // again as the agent proper.
 func runAgent(ctx context.Context, start agentStart) error {
@@ -51,6 +54,7 @@ func runSupervisor(ctx context.Context, start agentStart) error {
 		Executable: self,
 		Version:    []string{"version"},
 		StopTasks:  start.Config.Dev,
+		BootID:     os.Getenv(envBootID),
 		Logger:     logger,
 	})
 	if err != nil {

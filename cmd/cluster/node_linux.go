@@ -88,6 +88,10 @@ func listen(address, what, key string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("listen for %s on %s: another program has that port: end it, or choose another with `ports { %s = … }`", what, address, key)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listen for %s on %s: this machine does not have that address: choose one of its own with -bind or `addresses { %s = … }`", what, address, key)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listen for %s on %s: this user may not take that port: choose one above 1023 with `ports { %s = … }`", what, address, key)
 	case err != nil:
 		return nil, fmt.Errorf("listen for %s on %s: %w", what, address, err)
 	}
@@ -183,6 +187,7 @@ func (r *running) openClient() error {
 		Attributes: map[string]string{"cluster.version": version, "cluster.processes": r.supervisor.Mode().String()},
 		Drivers:    drivers, Control: control{servers}, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
 		GCInterval: c.Client.GCInterval, GCMaxAllocs: c.Client.GCMaxAllocs, GCDiskUsage: c.Client.GCDiskUsage, Logger: r.logger,
+		BootID: os.Getenv(envBootID),
 	})
 	return err
 }
