@@ -68,6 +68,7 @@ func program(variable, pkg, path string) (string, error) {
 //	tasks [TEXT] N                waits until N processes of tasks (whose command line has TEXT) run
 //	pids FILE [TEXT]              writes the process IDs of those tasks to a file, ascending
 //	lines FILE N                  waits until the file has at least N lines
+//	image                         makes a container image with /bin/sh, /bin/cat and $HELLO in it, and names it $IMAGE
 //	sequence FILE                 the file's lines count up by one from the first, none lost, none twice
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -117,6 +118,9 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
+// bootEnv stands for the machine's start in place of the kernel's word, so that a script can show what a reboot does.
+const bootEnv = "CLUSTER_BOOT_ID"
+
 type worldKey struct{}
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
@@ -127,7 +131,9 @@ func setup(env *testscript.Env) error {
 	env.Setenv(markerEnv, env.WorkDir)
 	env.Setenv("HELLO", programs.hello)
 	env.Setenv("CLUSTER", programs.cluster)
-	env.Setenv("PATH", os.Getenv("PATH"))
+	for _, variable := range []string{"PATH", "DOCKER_HOST"} {
+		env.Setenv(variable, os.Getenv(variable))
+	}
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("NO_COLOR", "1")
 	env.Defer(func() {
@@ -144,6 +150,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"agent": cmdAgent, "crash": cmdCrash, "halt": cmdHalt, "end": cmdEnd,
 		"cluster": cmdCluster, "exits": cmdExits, "eventually": cmdEventually, "behind": cmdBehind, "join": cmdJoin,
 		"set": cmdSet, "tasks": cmdTasks, "pids": cmdPids, "lines": cmdLines, "sequence": cmdSequence,
+		"image": cmdImage,
 	}
 }
 
@@ -157,10 +164,8 @@ func usage(ts *testscript.TestScript, right bool, text string) {
 func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, len(args) > 0, "agent NAME [flag…]")
 	w, name := worldOf(ts), args[0]
-	for _, variable := range []string{"CLUSTER_BOOT_ID"} {
-		if value := ts.Getenv(variable); value != "" {
-			w.env = append(w.env, variable+"="+value)
-		}
+	if boot := ts.Getenv(bootEnv); boot != "" {
+		w.env = append(w.env, bootEnv+"="+boot)
 	}
 	ts.Check(w.launch(name, args[1:]...))
 	if neg {
@@ -305,4 +310,10 @@ func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
 func cmdSequence(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "sequence FILE")
 	ts.Check(sequence(ts.ReadFile(args[0])))
+}
+
+func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "image")
+	ts.Check(worldOf(ts).makeImage(programs.hello))
+	ts.Setenv("IMAGE", worldOf(ts).image)
 }

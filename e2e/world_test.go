@@ -33,6 +33,7 @@ type world struct {
 	user      *syscall.Credential    // of all that it starts, nil for the test's own
 	agents    map[string]*exec.Cmd   // by name, the supervisors
 	followers map[string]*background // by name
+	image     string                 // of containers, "" while there is none
 }
 
 // background is a command line that goes on while others run.
@@ -301,6 +302,20 @@ func (w *world) close() {
 	for _, b := range w.followers {
 		<-b.done
 	}
+	if w.image != "" {
+		script := `docker rm -f $(docker ps -aq --filter ancestor="$0"); docker rmi -f "$0"`
+		_ = exec.Command("sh", "-c", script, w.image).Run() // there may be no container left
+	}
+}
+
+// makeImage makes an image of a shell, cat and a program from what the machine has, so that nothing need be downloaded.
+func (w *world) makeImage(program string) error {
+	w.image = "cluster.test/" + strings.ToLower(filepath.Base(filepath.Dir(w.dir)))
+	script := `tar -ch $(ldd /bin/sh /bin/cat | grep -o '/[^ :]*' | sort -u) "$0" 2>/dev/null | docker import - "$1"`
+	if out, err := exec.Command("sh", "-c", script, program, w.image).CombinedOutput(); err != nil {
+		return fmt.Errorf("make image: %w: %s", err, out)
+	}
+	return nil
 }
 
 // said is the end of what each agent logged.
