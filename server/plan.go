@@ -122,13 +122,14 @@ func (s *Server) schedule(snapshot *state.Snapshot, eval *cluster.Evaluation) (p
 	return scheduler.Schedule(in)
 }
 
-// futile reports whether a blocked evaluation stays as it is but for the state that it was tried on.
+// futile reports whether a blocked evaluation stays as it is but for the state that it was tried on. (One that a plan
+// has made names no deployment, although the plan may have begun one.)
 func futile(plan *cluster.Plan, eval *cluster.Evaluation) bool {
 	if eval.Status != cluster.EvalBlocked || !plan.Empty() {
 		return false
 	}
 	after := plan.Eval
-	after.SnapshotIndex = eval.SnapshotIndex
+	after.SnapshotIndex, after.DeploymentID = eval.SnapshotIndex, eval.DeploymentID
 	return reflect.DeepEqual(&after, eval)
 }
 

@@ -40,21 +40,9 @@ type replica struct {
 // openReplica opens (with bootstrap: begins) the log in dir. A cluster of this server alone elects it at once.
 func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replica, error) {
 	settings := raftSettings(c.ID, c.Logger)
-	if err := checkLog(filepath.Join(c.Dir, "raft.db")); err != nil {
-		return nil, fmt.Errorf("open log %s: %w: restore it from a copy, or move the data directory away to begin anew", filepath.Join(c.Dir, "raft.db"), err)
-	}
-	path := filepath.Join(c.Dir, "raft.db")
-	boltStore, err := raftboltdb.New(raftboltdb.Options{
-		Path:                    path,
-		BoltOptions:             &bolt.Options{Timeout: lockPatience, NoFreelistSync: true, FreelistType: bolt.FreelistMapType},
-		NoSync:                  false,
-		MsgpackUseNewTimeFormat: true,
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open log %s: another agent has used it for the last %v: end that one, or choose another data directory", path, lockPatience)
-	}
+	boltStore, err := openLog(filepath.Join(c.Dir, "raft.db"), lockPatience)
 	if err != nil {
-		return nil, fmt.Errorf("open log %s: %w", path, err)
+		return nil, err
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
 	if err != nil {
@@ -74,6 +62,30 @@ func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replic
 	default:
 		return opened, nil
 	}
+}
+
+// openLog opens the log's file. One that somebody has open is waited for, and is looked at only then: until it ends
+// a predecessor writes.
+func openLog(path string, patience time.Duration) (*raftboltdb.BoltStore, error) {
+	err := whileLocked(path, patience, func() error { return checkLog(path) })
+	if err != nil && !errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open log %s: %w: restore it from a copy, or move the data directory away to begin anew", path, err)
+	}
+	var log *raftboltdb.BoltStore
+	if err == nil {
+		log, err = raftboltdb.New(raftboltdb.Options{
+			Path:                    path,
+			BoltOptions:             &bolt.Options{Timeout: patience, NoFreelistSync: true, FreelistType: bolt.FreelistMapType},
+			MsgpackUseNewTimeFormat: true,
+		})
+	}
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("open log %s: another agent has it open: end that one, or choose another data directory", path)
+	case err != nil:
+		return nil, fmt.Errorf("open log %s: %w", path, err)
+	}
+	return log, nil
 }
 
 // watch returns an error when the log or a snapshot turns out to be a newer program's: this one must not go on then.
@@ -98,17 +110,17 @@ func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.Bo
 	self := raft.Server{ID: settings.LocalID, Address: raft.ServerAddress(c.Advertise)}
 	switch {
 	case !existing && !c.Bootstrap:
-		network.Close()
+		transport.Close()
 		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: it is missing or empty, though this node was in a cluster: restore it from a copy, or begin an empty cluster with -bootstrap", c.Dir)
 	case !existing:
 		if err := raft.BootstrapCluster(settings, log, log, snapshots, transport, raft.Configuration{Servers: []raft.Server{self}}); err != nil {
-			network.Close()
+			transport.Close()
 			return nil, fmt.Errorf("begin log: %w", err)
 		}
 	}
 	r, err := raft.NewRaft(settings, fsm, log, log, snapshots, transport)
 	if err != nil {
-		network.Close()
+		transport.Close()
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	if alone(r, settings.LocalID) {
@@ -142,7 +154,7 @@ func raftSettings(id cluster.ID, logger *slog.Logger) *raft.Config {
 	settings.ElectionTimeout = raftTimeout
 	settings.LeaderLeaseTimeout = raftTimeout
 	settings.CommitTimeout = 10 * time.Millisecond
-	settings.BatchApplyCh = true
+	settings.BatchApplyCh = true // what waits is written with one sync
 	settings.MaxAppendEntries = 256
 	settings.Logger = raftLogger(logger)
 	return settings
@@ -293,6 +305,11 @@ func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {
 		to = slog.LevelError
 	case hclog.Warn:
 		to = slog.LevelInfo
+	}
+	for i, arg := range args {
+		if format, ok := arg.(hclog.Format); ok && len(format) > 0 {
+			args[i] = fmt.Sprintf(fmt.Sprint(format[0]), format[1:]...)
+		}
 	}
 	s.logger.Log(context.Background(), to, "raft: "+message, args...)
 }
