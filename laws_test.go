@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"driver/rawexec":    {"driver"},
 	"server":            {"scheduler", "jobspec", "server/api", "server/state", "server/pki"},
 	"e2e":               {"server/api", "jobspec"},
+	"e2e/bench":         {"server/api"},
 }
 
 // mayUse says which folders may import a library. "" is the root.
