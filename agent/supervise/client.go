@@ -17,8 +17,8 @@ const envSocket = "CLUSTER_SUPERVISOR_FD"
 // ErrNoSupervisor is what [Inherited] returns in a process that no supervisor started.
 var ErrNoSupervisor = errors.New("this process was not started by a supervisor")
 
-// errGone ends what waits for a reply when the connection ends.
-var errGone = errors.New("the supervisor is gone")
+// ErrGone is what calls return when the supervisor is gone. Whether it did what was asked is not known.
+var ErrGone = errors.New("the supervisor is gone")
 
 // Client is the agent's door to its supervisor. Its methods may be called concurrently; each blocks
 // until the supervisor has answered, the context is done or the supervisor is gone. Giving up
@@ -152,7 +152,7 @@ func (c *Client) call(ctx context.Context, q request) (reply, error) {
 	_, err = c.conn.Write(frame)
 	c.writing.Unlock()
 	if err != nil {
-		return reply{}, fmt.Errorf("%s: %w", q.Verb, errGone)
+		return reply{}, fmt.Errorf("%s: %w", q.Verb, ErrGone)
 	}
 	select {
 	case r := <-answer:
@@ -163,7 +163,7 @@ func (c *Client) call(ctx context.Context, q request) (reply, error) {
 	case <-ctx.Done():
 		return reply{}, fmt.Errorf("%s: %w", q.Verb, context.Cause(ctx))
 	case <-c.done:
-		return reply{}, fmt.Errorf("%s: %w", q.Verb, errGone)
+		return reply{}, fmt.Errorf("%s: %w", q.Verb, ErrGone)
 	}
 }
 

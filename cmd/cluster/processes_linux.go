@@ -16,13 +16,17 @@ type processes struct{ client *supervise.Client }
 
 var _ rawexec.Processes = processes{}
 
-// Start runs a process.
+// Start runs a process. When the supervisor is gone it waits for the end of ctx, which is near: whether the process runs
+// is not known then, and the next agent finds out.
 func (p processes) Start(ctx context.Context, process rawexec.Process) error {
 	_, err := p.client.Start(ctx, supervise.Spec{
 		ID: process.ID, Command: process.Command, Args: process.Args, Env: process.Env, Dir: process.Dir, User: process.User,
 		CPUShares: int64(process.CPUShares), CPUHardLimit: int64(process.CPUHardLimit), MemoryLimit: process.MemoryLimit,
 		OOMScoreAdj: process.OOMScoreAdj, Stdout: supervise.Output(process.Stdout), Stderr: supervise.Output(process.Stderr),
 	})
+	if errors.Is(err, supervise.ErrGone) {
+		<-ctx.Done()
+	}
 	return err
 }
 
