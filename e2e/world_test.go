@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -51,6 +52,24 @@ func newWorld(dir string) *world {
 		}
 	}
 	w.env = append(w.env, markerEnv+"="+dir, "HOME="+dir, "NO_COLOR=1")
+	return w
+}
+
+// scratch is a world of a test that is no script.
+func scratch(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "e2e") // short: a socket's path may have 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(dir)
+	t.Cleanup(func() {
+		w.close()
+		if t.Failed() {
+			t.Log(w.said())
+		}
+		os.RemoveAll(dir)
+	})
 	return w
 }
 
@@ -207,6 +226,9 @@ func (w *world) address(name string) (string, error) {
 	return all[len(all)-1][1], nil // the newest start's
 }
 
+// errNoAgent says that a supervisor has no agent at the moment.
+var errNoAgent = errors.New("there is no such process")
+
 // crash kills the agent, the supervisor or both.
 func (w *world) crash(name, what string) error {
 	supervisor := w.agents[name]
@@ -215,7 +237,7 @@ func (w *world) crash(name, what string) error {
 	}
 	agent := w.agentOf(supervisor.Process.Pid)
 	if what != "supervisor" && agent == 0 {
-		return fmt.Errorf("agent %s has no agent process", name)
+		return fmt.Errorf("kill agent of %s: %w", name, errNoAgent)
 	}
 	var errs []error
 	if what != "agent" {
