@@ -521,7 +521,7 @@ func TestASecondAgentOnTheSameDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestALeaderThatFailsBeginsAnew(t *testing.T) {
+func TestWorkGoesOnAfterAVainTransferOfLeadership(t *testing.T) {
 	l := start(t, t.TempDir())
 	l.node(nodeID, 1000)
 	future := l.replica.raft.LeadershipTransfer() // there is nobody to take it

@@ -46,13 +46,13 @@ func (s *Server) collect(ctx context.Context, all bool) error {
 	return err
 }
 
-// garbage is what may go. The state keeps what is not over or still referred to, whatever stands here.
+// garbage is what may go: nothing that is not over, and nothing that what stays refers to.
 func garbage(snapshot *state.Snapshot, now time.Time, all bool) *state.Reap {
-	old := func(nanos int64, age time.Duration) bool { return all || now.Sub(time.Unix(0, nanos)) > age }
-	reap := &state.Reap{}
+	c := collection{snapshot: snapshot, going: map[cluster.ID]bool{},
+		old: func(nanos int64, age time.Duration) bool { return all || now.Sub(time.Unix(0, nanos)) > age }}
 	for job := range snapshot.Jobs(cluster.AllNamespaces, "") {
-		if job.Status == cluster.JobStatusDead && (job.Stop || job.Type == cluster.JobTypeBatch) && old(job.SubmitTime, jobAge) {
-			reap.Jobs = append(reap.Jobs, job.Key())
+		if job.Status == cluster.JobStatusDead && (job.Stop || job.Type == cluster.JobTypeBatch) {
+			c.whole(job)
 		}
 	}
 	for eval := range snapshot.Evals() {
@@ -60,34 +60,95 @@ func garbage(snapshot *state.Snapshot, now time.Time, all bool) *state.Reap {
 		if eval.Type == cluster.JobTypeBatch {
 			age = batchEvalAge
 		}
-		if eval.Done() && old(eval.ModifyTime, age) {
-			reap.Evals = append(reap.Evals, eval.ID)
-			reap.Allocs = append(reap.Allocs, ended(snapshot, eval)...)
+		if eval.Done() && c.old(eval.ModifyTime, age) {
+			c.going[eval.ID] = true
+			c.ended(eval)
 		}
 	}
 	for deployment := range snapshot.Deployments() {
-		if !deployment.Active() && old(deployment.ModifyTime, deploymentAge) {
+		if !deployment.Active() && c.old(deployment.ModifyTime, deploymentAge) {
+			c.going[deployment.ID] = true
+		}
+	}
+	return c.reap()
+}
+
+// collection is what garbage has found so far.
+type collection struct {
+	snapshot *state.Snapshot
+	old      func(nanos int64, age time.Duration) bool
+	going    map[cluster.ID]bool // evaluations, allocations and deployments
+	jobs     []cluster.JobKey
+}
+
+// whole takes a job that is over with all that hangs on it, if all of that has been over for long.
+func (c *collection) whole(job *cluster.Job) {
+	last, ids := job.SubmitTime, []cluster.ID{}
+	for eval := range c.snapshot.EvalsByJob(job.Namespace, job.ID) {
+		if !eval.Done() {
+			return
+		}
+		last, ids = max(last, eval.ModifyTime), append(ids, eval.ID)
+	}
+	for alloc := range c.snapshot.AllocsByJob(job.Namespace, job.ID) {
+		if alloc.Occupies() {
+			return
+		}
+		last, ids = max(last, alloc.ModifyTime), append(ids, alloc.ID)
+	}
+	for deployment := range c.snapshot.DeploymentsByJob(job.Namespace, job.ID) {
+		if deployment.Active() {
+			return
+		}
+		last, ids = max(last, deployment.ModifyTime), append(ids, deployment.ID)
+	}
+	if !c.old(last, jobAge) {
+		return
+	}
+	c.jobs = append(c.jobs, job.Key())
+	for _, id := range ids {
+		c.going[id] = true
+	}
+}
+
+// ended takes the allocations of an evaluation that nothing more will come of. Those of a batch job that still stands
+// stay: that they completed is what keeps the work from being done again.
+func (c *collection) ended(eval *cluster.Evaluation) {
+	for alloc := range c.snapshot.AllocsByEval(eval.ID) {
+		job := c.snapshot.Job(alloc.Namespace(), alloc.JobID())
+		standing := job != nil && !job.Stop && job.Type == cluster.JobTypeBatch && job.CreateIndex == alloc.Job.CreateIndex
+		if !alloc.Occupies() && (alloc.ServerTerminal() || !standing) {
+			c.going[alloc.ID] = true
+		}
+	}
+}
+
+// reap names what goes and is not referred to by what stays.
+func (c *collection) reap() *state.Reap {
+	reap := &state.Reap{Jobs: c.jobs}
+	held := map[cluster.ID]bool{} // evaluations, deployments and nodes
+	for alloc := range c.snapshot.Allocs() {
+		if c.going[alloc.ID] {
+			reap.Allocs = append(reap.Allocs, alloc.ID)
+			continue
+		}
+		held[alloc.EvalID], held[alloc.DeploymentID], held[alloc.NodeID] = true, true, true
+		held[alloc.Details().FollowupEvalID] = true
+	}
+	for eval := range c.snapshot.Evals() {
+		if c.going[eval.ID] && !held[eval.ID] {
+			reap.Evals = append(reap.Evals, eval.ID)
+		}
+	}
+	for deployment := range c.snapshot.Deployments() {
+		if c.going[deployment.ID] && !held[deployment.ID] {
 			reap.Deployments = append(reap.Deployments, deployment.ID)
 		}
 	}
-	for node := range snapshot.Nodes() {
-		if node.Status == cluster.NodeStatusDown && old(node.StatusUpdatedAt*int64(time.Second), nodeAge) {
+	for node := range c.snapshot.Nodes() {
+		if node.Status == cluster.NodeStatusDown && c.old(node.StatusUpdatedAt*int64(time.Second), nodeAge) && !held[node.ID] {
 			reap.Nodes = append(reap.Nodes, node.ID)
 		}
 	}
 	return reap
-}
-
-// ended are the allocations of an evaluation that nothing more will come of. Those of a batch job that still stands
-// stay: that they completed is what keeps the work from being done again.
-func ended(snapshot *state.Snapshot, eval *cluster.Evaluation) []cluster.ID {
-	var ids []cluster.ID
-	for alloc := range snapshot.AllocsByEval(eval.ID) {
-		job := snapshot.Job(alloc.Namespace(), alloc.JobID())
-		standing := job != nil && !job.Stop && job.Type == cluster.JobTypeBatch && job.CreateIndex == alloc.Job.CreateIndex
-		if alloc.ClientStatus.Terminal() && (alloc.ServerTerminal() || !standing) {
-			ids = append(ids, alloc.ID)
-		}
-	}
-	return ids
 }

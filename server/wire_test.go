@@ -1,0 +1,331 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/pki"
+)
+
+// identity makes certificates of one authority.
+type identity struct {
+	t         testing.TB
+	authority *pki.Authority
+}
+
+func newIdentity(t testing.TB) identity {
+	t.Helper()
+	a, err := pki.NewAuthority(cluster.ID{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity{t, a}
+}
+
+// config is how the node of that ID and role speaks.
+func (i identity) config(id cluster.ID, role pki.Role, protocols ...string) *tls.Config {
+	i.t.Helper()
+	key, public, err := pki.NewKey()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	certificate, err := i.authority.Issue(id, role, public, time.Now())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return pki.TLS(i.authority.Certificate, func() *tls.Certificate { return &pair }, time.Now, protocols...)
+}
+
+// serveWire runs a wire on a real socket, whose Raft is for nodeID alone, and accepts what gets through.
+func serveWire(t *testing.T, us identity) (address string, raft, http <-chan net.Conn, log *logBook) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = new(logBook)
+	w := newWire(listener, func(protocols ...string) *tls.Config { return us.config(otherID, pki.RoleServer, protocols...) },
+		func(id cluster.ID) bool { return id == nodeID }, slog.New(slog.NewTextHandler(log, nil)))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	accept := func(q *queue) <-chan net.Conn {
+		conns := make(chan net.Conn, 10)
+		go func() {
+			defer close(conns)
+			for {
+				conn, err := q.Accept()
+				if err != nil {
+					return
+				}
+				conns <- conn
+			}
+		}()
+		return conns
+	}
+	raft, http = accept(w.raft), accept(w.http)
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run wire: %v", err)
+		}
+		for conn := range raft {
+			conn.Close()
+		}
+		for conn := range http {
+			conn.Close()
+		}
+	})
+	return listener.Addr().String(), raft, http, log
+}
+
+// refused reports whether the connection comes to nothing.
+func refused(address string, config *tls.Config) bool {
+	conn, err := tls.Dial("tcp", address, config)
+	if err != nil {
+		return true
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err = conn.Read(make([]byte, 1)) // with TLS 1.3 the server's verdict comes after the client's handshake
+	return err != nil && !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "timeout")
+}
+
+func TestTheWireLetsInWhoBelongs(t *testing.T) {
+	us, them := newIdentity(t), newIdentity(t)
+	address, raft, http, _ := serveWire(t, us)
+	for _, c := range []struct {
+		name   string
+		config *tls.Config
+		to     <-chan net.Conn // nil: refused
+	}{
+		{"a member's Raft", us.config(nodeID, pki.RoleServer, protocolRaft), raft},
+		{"a server's requests", us.config(nodeID, pki.RoleServer, protocolHTTP1), http},
+		{"a client's requests", us.config(nodeID, pki.RoleClient, protocolHTTP1), http},
+		{"a client's Raft", us.config(nodeID, pki.RoleClient, protocolRaft), nil},
+		{"Raft of a server that is no member", us.config(otherID, pki.RoleServer, protocolRaft), nil},
+		{"another cluster's server", trusting(them.config(nodeID, pki.RoleServer, protocolRaft)), nil},
+		{"another cluster's client", trusting(them.config(nodeID, pki.RoleClient, protocolHTTP1)), nil},
+		{"a protocol of another version", trusting(us.config(nodeID, pki.RoleServer, "raft/2")), nil},
+		{"no protocol", trusting(us.config(nodeID, pki.RoleServer)), nil},
+		{"no certificate", &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocolHTTP1}}, nil},
+		{"old TLS", old(us.config(nodeID, pki.RoleServer, protocolHTTP1)), nil},
+	} {
+		if c.to == nil {
+			if !refused(address, c.config) {
+				t.Errorf("%s: let in", c.name)
+			}
+			continue
+		}
+		conn, err := tls.Dial("tcp", address, c.config)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		(<-c.to).Close()
+		conn.Close()
+	}
+	if len(raft)+len(http) != 0 {
+		t.Error("somebody got through who was refused")
+	}
+}
+
+// trusting takes whatever certificate the other side shows.
+func trusting(c *tls.Config) *tls.Config {
+	c.VerifyConnection = nil
+	return c
+}
+
+func old(c *tls.Config) *tls.Config {
+	c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	return trusting(c)
+}
+
+func TestGarbageOnTheWireIsIgnored(t *testing.T) {
+	us := newIdentity(t)
+	address, _, http, log := serveWire(t, us)
+	for _, text := range []string{"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\xff\xff" + strings.Repeat("A", 70000),
+		"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", strings.Repeat("\x00", 1<<16), "SSH-2.0-x\r\n", "\x80\x2e\x01\x03\x01"} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(conn, bytes.NewReader([]byte(text))) // which may be cut off
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	conn, err := tls.Dial("tcp", address, us.config(nodeID, pki.RoleClient, protocolHTTP1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	(<-http).Close()
+	conn.Close()
+	if log.String() != "" {
+		t.Errorf("garbage is worth a line to operators:\n%s", log)
+	}
+}
+
+func TestSlowHandshakesShutNobodyElseOut(t *testing.T) {
+	h := handshakes{hosts: map[netip.Addr]int{}}
+	flooder := netip.MustParseAddr("192.0.2.1")
+	for range maxHandshakesPerHost {
+		if !h.begin(flooder) {
+			t.Fatal("refused below the limit")
+		}
+	}
+	if h.begin(flooder) {
+		t.Error("no limit per host")
+	}
+	if other := netip.MustParseAddr("192.0.2.2"); !h.begin(other) {
+		t.Error("one host shuts out another")
+	} else {
+		h.end(other)
+	}
+	h.end(flooder)
+	if !h.begin(flooder) || h.begin(flooder) {
+		t.Error("an ended handshake makes room for one")
+	}
+	for i := range 2 * maxHandshakes {
+		h.begin(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+	}
+	if h.total != maxHandshakes {
+		t.Errorf("%d handshakes at once, want %d", h.total, maxHandshakes)
+	}
+
+	// The connection beyond the limit is closed at once, long before a handshake times out.
+	us := newIdentity(t)
+	address, _, _, _ := serveWire(t, us)
+	var slow []net.Conn
+	defer func() {
+		for _, conn := range slow {
+			conn.Close()
+		}
+	}()
+	for range maxHandshakesPerHost {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, conn)
+	}
+	began := time.Now()
+	if !refused(address, us.config(nodeID, pki.RoleClient, protocolHTTP1)) {
+		t.Error("let in beyond the limit")
+	}
+	if waited := time.Since(began); waited > handshakeTimeout/2 {
+		t.Errorf("refused after %v only", waited)
+	}
+}
+
+func TestHostsAreCountedByNetwork(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.7:1":           "192.0.2.7",
+		"[::ffff:192.0.2.7]:1":  "192.0.2.7",
+		"[2001:db8:1:2:3::4]:1": "2001:db8:1:2::",
+		"[fe80::1%lo]:1":        "fe80::",
+	} {
+		got := hostOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)))
+		if got.String() != want {
+			t.Errorf("host of %s is %s, want %s", text, got, want)
+		}
+	}
+	if got := hostOf(&net.UnixAddr{}); got.IsValid() {
+		t.Errorf("host of a unix socket is %s", got)
+	}
+}
+
+func TestRaftIsSpokenWithServersAlone(t *testing.T) {
+	us := newIdentity(t)
+	for role, want := range map[pki.Role]bool{pki.RoleServer: true, pki.RoleClient: false} {
+		listener, err := tls.Listen("tcp", "127.0.0.1:0", us.config(otherID, role, protocolRaft))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if conn, err := listener.Accept(); err == nil {
+				conn.(*tls.Conn).Handshake()
+				io.Copy(io.Discard, conn)
+				conn.Close()
+			}
+		}()
+		stream := raftStream{newQueue(listener.Addr()), func(protocols ...string) *tls.Config { return us.config(nodeID, pki.RoleServer, protocols...) }}
+		conn, err := stream.Dial(raft.ServerAddress(listener.Addr().String()), 10*time.Second)
+		if (err == nil) != want {
+			t.Errorf("dial a %s: %v", role, err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+		listener.Close()
+		<-done
+	}
+}
+
+func TestCertificatesAreRenewedWhileTheServerRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		trust, err := openTrust(dir, nodeID, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := trust.tls(protocolHTTP1)
+		first, err := config.GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := new(logBook)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- trust.keep(ctx, slog.New(slog.NewTextHandler(log, nil))) }()
+		for range 3 {
+			before := trust.certificate.Load()
+			<-time.After(pki.LeafLifetime/2 + renewalInterval)
+			synctest.Wait()
+			now, err := config.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now == before || now.Leaf.NotAfter.Before(time.Now().Add(pki.LeafLifetime-time.Hour)) {
+				t.Fatalf("after half its life the certificate is valid until %v", now.Leaf.NotAfter)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil || log.String() != "" {
+			t.Errorf("keep returned %v and logged %q", err, log)
+		}
+		again, err := openTrust(dir, nodeID, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.certificate.Load().Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 {
+			t.Error("the renewed certificate is not on disk")
+		}
+		// A clock that was set back by years makes certificates of a time to come; they are replaced.
+		if err := again.renew(time.Now().AddDate(-2, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if leaf := again.certificate.Load().Leaf; leaf.NotBefore.After(time.Now().AddDate(-2, 0, 0)) {
+			t.Errorf("the certificate is valid from %v", leaf.NotBefore)
+		}
+	})
+}
