@@ -114,6 +114,9 @@ const renewalInterval = time.Minute
 
 // keep renews the node's certificate in time, until ctx ends. What fails is tried again.
 func (t *trust) keep(ctx context.Context, logger *slog.Logger) error {
+	if _, err := t.unseal(); err != nil {
+		logger.Error("the authority's key is lost: no certificate can be renewed", "until", t.certificate.Load().Leaf.NotAfter, "err", err)
+	}
 	failing := false
 	for ctx.Err() == nil {
 		err := t.renew(time.Now())
@@ -126,17 +129,26 @@ func (t *trust) keep(ctx context.Context, logger *slog.Logger) error {
 	return nil
 }
 
+// unseal opens the authority with this server's part of the secret.
+func (t *trust) unseal() (*pki.Authority, error) {
+	seal, err := os.ReadFile(filepath.Join(t.dir, fileSeal))
+	if err != nil {
+		return nil, fmt.Errorf("read key of the seal: %w: %s", err, adviceLost)
+	}
+	authority, err := pki.Unseal(pki.PEM(t.authority), t.sealed, seal)
+	if err != nil {
+		return nil, fmt.Errorf("open %s with %s in %s: %w: %s", fileSealed, fileSeal, t.dir, err, adviceLost)
+	}
+	return authority, nil
+}
+
 // renew replaces the node's certificate when half of its life is over, or if it is of a time to come.
 func (t *trust) renew(now time.Time) error {
 	leaf := t.certificate.Load().Leaf
 	if now.Before(leaf.NotAfter.Add(-pki.LeafLifetime/2)) && !now.Before(leaf.NotBefore) {
 		return nil
 	}
-	seal, err := os.ReadFile(filepath.Join(t.dir, fileSeal))
-	if err != nil {
-		return fmt.Errorf("renew node certificate: %w", err)
-	}
-	authority, err := pki.Unseal(pki.PEM(t.authority), t.sealed, seal)
+	authority, err := t.unseal()
 	if err != nil {
 		return fmt.Errorf("renew node certificate: %w", err)
 	}
