@@ -30,6 +30,9 @@ func DecodeJob(raw []byte) (*Job, error) {
 	if err := CheckJobSize("job", len(raw)); err != nil {
 		return nil, err
 	}
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil, Errorf(CodeInvalid, "parse job as JSON: it is empty; send one object")
+	}
 	reader := json.NewDecoder(bytes.NewReader(raw))
 	reader.UseNumber() // indexes and durations need all their 64 bits
 	var tree any

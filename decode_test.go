@@ -265,7 +265,7 @@ func TestDecodeJobRefuses(t *testing.T) {
 		code      Code
 		text      string
 	}{
-		{"nothing", ``, CodeInvalid, `parse job as JSON: EOF`},
+		{"nothing", ``, CodeInvalid, `parse job as JSON: it is empty; send one object`},
 		{"garbage", "{\n\"ID\": }", CodeInvalid, `parse job as JSON: line 2: invalid character '}' looking for beginning of value`},
 		{"a list", `[]`, CodeInvalid, `parse job as JSON: want an object, have a list`},
 		{"two jobs", `{} {}`, CodeInvalid, `parse job as JSON: something follows the job; send one object`},
