@@ -41,12 +41,12 @@ func openDataDir(path string) (dataDir, error) {
 		return dataDir(path), writeOnce(file, fmt.Sprintf("%d\n", dataFormat))
 	}
 	if err != nil {
-		return "", fmt.Errorf("open data directory: %w", err)
+		return "", fmt.Errorf("open data directory: %w: choose another with -data-dir", err)
 	}
 	format, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil || format < 1:
-		return "", fmt.Errorf("open data directory: %s holds %.20q, which is no format: this is not a data directory of cluster", file, text)
+		return "", fmt.Errorf("open data directory: %s holds %.20q, which is no format: restore it, or choose another with -data-dir", file, text)
 	case format > dataFormat:
 		return "", fmt.Errorf("open data directory %s: its format is %d and this program knows %d: use the newer program that wrote it", path, format, dataFormat)
 	}
@@ -77,7 +77,7 @@ func (d dataDir) nodeID() (cluster.ID, error) {
 func writeOnce(path, text string) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return fmt.Errorf("write data directory: %w", err)
+		return fmt.Errorf("write data directory: %w: %s", err, adviceWrite)
 	}
 	defer os.Remove(temporary.Name()) // fails once it has its name
 	_, err = temporary.WriteString(text)
@@ -85,7 +85,10 @@ func writeOnce(path, text string) error {
 		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write data directory: %w", err)
+		return fmt.Errorf("write data directory: %w: %s", err, adviceWrite)
 	}
 	return nil
 }
+
+// adviceWrite ends messages about a data directory that cannot be written.
+const adviceWrite = "make it writable and give it space, or choose another with -data-dir"
