@@ -124,7 +124,7 @@ func (d *Driver) Start(ctx context.Context, t driver.Task, _ func(string)) error
 		return err
 	}
 	if err := d.config.Processes.Start(ctx, process); err != nil {
-		return fmt.Errorf("start task %q: %w", t.Name, err)
+		return err // names the task
 	}
 	return nil
 }
