@@ -146,7 +146,7 @@ func (s *supervisor) occupy(b *bequest) error {
 	var err error
 	s.lock, holder, err = lock(filepath.Join(s.config.Dir, "lock"))
 	if errors.Is(err, errLocked) {
-		return fmt.Errorf("another one, with PID %s, runs in %s: end it or choose another directory", holder, s.config.Dir)
+		return fmt.Errorf("another agent, with PID %s, works in %s: end it, or choose another data directory", holder, filepath.Dir(s.config.Dir))
 	}
 	return err
 }

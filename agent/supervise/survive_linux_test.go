@@ -102,7 +102,7 @@ func TestEndOfSupervisor(t *testing.T) {
 		cmd := exec.Command(h.rc.Executable)
 		cmd.Env = append(os.Environ(), envRole+"=supervisor", envConfig+"="+string(config))
 		out, _ := cmd.CombinedOutput()
-		want := fmt.Sprintf("start supervisor: another one, with PID %d, runs in %s: end it or choose another directory\n", h.cmd.Process.Pid, second.rc.Dir)
+		want := fmt.Sprintf("start supervisor: another agent, with PID %d, works in %s: end it, or choose another data directory\n", h.cmd.Process.Pid, filepath.Dir(second.rc.Dir))
 		if string(out) != want || cmd.ProcessState.ExitCode() != 1 {
 			t.Errorf("status %d, output %q", cmd.ProcessState.ExitCode(), out)
 		}

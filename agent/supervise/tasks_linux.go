@@ -186,12 +186,28 @@ func (s *supervisor) begin(t *task, env []string) error {
 		b.enter, b.leave = g.enter, g.leave
 	}
 	if err := s.children.spawn(b); err != nil {
-		return fmt.Errorf("run %q: %w", path, err)
+		return unrunnable(path, spec.Dir, err)
 	}
 	if err := s.save(t); err != nil {
 		s.log.Error("task runs but would be ended by a restart of the supervisor", "task", spec.ID, "err", err)
 	}
 	return nil
+}
+
+// unrunnable says why the kernel did not run a program. It says "not there" of a file that is: then of what the file needs.
+func unrunnable(path, dir string, err error) error {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	_, here := os.Stat(dir)
+	_, there := os.Stat(path)
+	switch {
+	case errors.Is(err, syscall.ENOENT) && here == nil && there == nil:
+		return fmt.Errorf("run %q: the interpreter that its first line names, or the loader that it was linked for, is not on this machine", path)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("run %q: it is no program for this machine; a script needs a first line such as #!/bin/sh", path)
+	}
+	return fmt.Errorf("run %q: %w", path, err)
 }
 
 // openOutput makes the pipes and returns a task's descriptors 0, 1 and 2, which the caller closes.
