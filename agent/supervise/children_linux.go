@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -19,16 +20,21 @@ type children struct {
 	ended map[int]func(Exit)
 	forks chan func() // run one after another on a thread that serves nothing else
 	score int         // our own oom_score_adj
+	self  int         // pidfd of this process
 }
 
-func newChildren() *children {
-	c := &children{ended: map[int]func(Exit){}, forks: make(chan func())}
+func newChildren() (*children, error) {
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("open own process: %w: Linux 5.3 or newer is needed", err)
+	}
+	c := &children{ended: map[int]func(Exit){}, forks: make(chan func()), self: self}
 	setOOMScore(supervisorOOMScore)
 	if b, err := os.ReadFile(oomScoreFile); err == nil {
 		c.score, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 	}
 	go c.forkThread()
-	return c
+	return c, nil
 }
 
 // forkThread is where all forks happen: placement writes change the thread's own cgroups, which no

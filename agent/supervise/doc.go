@@ -18,12 +18,14 @@
 //	tree, cgroup    a task's processes, and how to be sure that none is left
 //	mover, sink     output: from named pipes into rotated files
 //	hold            the agent's hand on the pipes, for when the supervisor is killed
+//	keep, keeper    a process that holds pipes and exits, for when both are killed
 //	upgrade         exec in place
 //
 // What survives what: when the agent dies, nothing is lost. When the supervisor replaces itself by
-// exec, nothing is lost. When the supervisor is killed, tasks go on, wait when their pipes are full,
-// and are found again by the next supervisor; the exit status of a task that ended in between is
-// unknown. Its output is whole if the agent lived to [Client.Linger]; if both were killed, what it
-// wrote last and nobody read is lost with its pipe. What a living task writes is neither lost nor
-// doubled in any case, as it moves from pipe to file inside the kernel.
+// exec, nothing is lost. When the supervisor is killed, with the agent or without, tasks go on, wait
+// when their pipes are full, and are found again by the next supervisor; what they wrote is neither
+// lost nor doubled, as it moves from pipe to file inside the kernel, and somebody has the pipe open
+// at any time. How a task ended in between is known on Linux 6.15 and newer, and unknown before.
+// Only when the keeper is killed too (all processes of a node at once, except its tasks) does a task
+// that ends before the next supervisor lose what is still in its pipe.
 package supervise

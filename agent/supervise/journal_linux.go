@@ -25,6 +25,7 @@ type record struct {
 	Cgroup    string `json:",omitempty"` // name below our parent cgroup; empty: process group
 	PID       int    `json:",omitempty"`
 	Start     uint64 `json:",omitempty"` // start time of the main process, in ticks since boot
+	Inode     uint64 `json:",omitempty"` // of its pidfds; 0 on older kernels
 	StartedAt time.Time
 	Exit      *Exit `json:",omitempty"`
 	Final     bool  `json:",omitempty"`

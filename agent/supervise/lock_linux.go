@@ -17,6 +17,9 @@ import (
 // agentPatience is how long a new agent waits for the one before it to end.
 const agentPatience = 10 * time.Second
 
+// lockPatience is how long the directory of a dead supervisor may still be locked.
+const lockPatience = 5 * time.Second
+
 var errLocked = errors.New("locked")
 
 // connect greets the supervisor and takes the agent's lock.

@@ -66,6 +66,12 @@ func parseStat(line string) (stat, error) {
 // alive reports whether the process is there and not a zombie.
 func (s stat) alive() bool { return s.state != 'Z' && s.state != 'X' && s.state != 'x' }
 
+// alive reports whether there is such a process and it is not a zombie.
+func alive(pid int) bool {
+	s, err := readStat(pid)
+	return err == nil && s.alive()
+}
+
 // processes returns all processes that can be seen.
 func processes() ([]stat, error) {
 	dir, err := os.Open("/proc")

@@ -375,7 +375,10 @@ func TestFreezerKillsABomb(t *testing.T) {
 	if err := g.open(s); err != nil {
 		t.Fatal(err)
 	}
-	cs := newChildren()
+	cs, err := newChildren()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer close(cs.forks)
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {

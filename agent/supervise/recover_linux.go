@@ -24,6 +24,8 @@ func (s *supervisor) recover(inherited map[string]heirloom) error {
 	if err != nil {
 		return err
 	}
+	old := s.openEstate()
+	defer old.close()
 	seen := map[string]bool{}
 	for _, r := range records {
 		seen[r.Spec.ID] = true
@@ -31,18 +33,21 @@ func (s *supervisor) recover(inherited map[string]heirloom) error {
 		if !ok {
 			h = heirloom{Record: *r, PIDFD: -1, Pipes: [2]int{-1, -1}}
 		}
-		s.resume(h)
+		s.resume(h, old)
 	}
 	for id, h := range inherited {
 		if !seen[id] { // the disk was full when it was to be recorded
-			s.resume(h)
+			s.resume(h, old)
 		}
+	}
+	if s.unfinished() {
+		s.keep() // before the old one ends
 	}
 	return s.sweep()
 }
 
 // resume takes up a task where it was.
-func (s *supervisor) resume(h heirloom) {
+func (s *supervisor) resume(h heirloom, old estate) {
 	t := newTask(h.Record)
 	close(t.begun)
 	t.pidfd, t.child = h.PIDFD, h.Child
@@ -65,15 +70,18 @@ func (s *supervisor) resume(h heirloom) {
 	case h.Child:
 		s.children.adopt(r.PID, func(e Exit) { s.ended(t, e) })
 	default:
-		s.watch(t)
+		s.watch(t, old)
 	}
 }
 
 // watch follows a process that is not our child.
-func (s *supervisor) watch(t *task) {
+func (s *supervisor) watch(t *task, old estate) {
 	if t.pidfd < 0 {
 		fd, err := openProcess(t.rec.PID, t.rec.Start)
 		if err != nil {
+			fd = old.process(t.rec.Inode)
+		}
+		if fd < 0 {
 			s.ended(t, s.unseen(t))
 			return
 		}

@@ -35,6 +35,7 @@ type supervisor struct {
 	children *children
 	mover    *mover
 	syncs    chan struct{}
+	keeper   keeper
 
 	// gate is held for reading while something is forked or forgotten, and for writing over an exec.
 	gate sync.RWMutex
@@ -144,7 +145,13 @@ func (s *supervisor) occupy(b *bequest) error {
 	}
 	var holder string
 	var err error
-	s.lock, holder, err = lock(filepath.Join(s.config.Dir, "lock"))
+	for give := time.Now().Add(lockPatience); ; s.pause(time.Millisecond) {
+		s.lock, holder, err = lock(filepath.Join(s.config.Dir, "lock"))
+		// The keeper of one that was killed lets go of its lock a moment later.
+		if pid, _ := number(holder); !errors.Is(err, errLocked) || alive(int(pid)) || time.Now().After(give) {
+			break
+		}
+	}
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("another agent, with PID %s, works in %s: end it, or choose another data directory", holder, filepath.Dir(s.config.Dir))
 	}
@@ -153,11 +160,6 @@ func (s *supervisor) occupy(b *bequest) error {
 
 // adapt sets up the process: what it is to the kernel and to its children.
 func (s *supervisor) adapt() error {
-	fd, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return fmt.Errorf("open own process: %w: Linux 5.3 or newer is needed", err)
-	}
-	unix.Close(fd)
 	if err := closeOnExec(); err != nil {
 		return err
 	}
@@ -185,7 +187,10 @@ func (s *supervisor) adapt() error {
 	if reason != "" {
 		s.log.Warn("tasks cannot be fully contained", "mode", s.mode.String(), "err", reason)
 	}
-	s.children = newChildren()
+	var err error
+	if s.children, err = newChildren(); err != nil {
+		return err
+	}
 	s.mover, err = openMover(s.log)
 	return err
 }
@@ -275,6 +280,9 @@ func (s *supervisor) end(status int) (int, error) {
 	if s.config.StopTasks {
 		s.stopTasks()
 	}
+	if !s.unfinished() {
+		s.endKeeper()
+	}
 	return status, nil
 }
 
@@ -305,6 +313,18 @@ func (s *supervisor) stopTasks() {
 			}
 		}
 	}
+}
+
+// unfinished reports whether a task lives, or something of it.
+func (s *supervisor) unfinished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tasks {
+		if !t.rec.Final {
+			return true
+		}
+	}
+	return false
 }
 
 // close ends all goroutines. Tasks and their records stay as they are.

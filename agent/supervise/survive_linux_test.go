@@ -208,7 +208,8 @@ func TestSupervisorCrash(t *testing.T) {
 		})
 		h.begin()
 
-		if e := h.wait("gone"); !e.Unknown || e.Reboot || e.Message == "" {
+		e := h.wait("gone")
+		if knowsExits() && (e.Unknown || e.Signal != 9) || !knowsExits() && (!e.Unknown || e.Reboot || e.Message == "") {
 			t.Errorf("what nobody saw ended as %+v", e)
 		}
 		if e := h.wait("ended"); e.Code != 4 || e.Unknown {

@@ -170,7 +170,8 @@ func (s *supervisor) begin(t *task, env []string) error {
 		born: func(pid, pidfd int) {
 			st, _ := readStat(pid)
 			s.mu.Lock()
-			t.rec.PID, t.rec.Start, t.pidfd, t.child = pid, st.start, pidfd, true
+			t.rec.PID, t.rec.Start, t.rec.Inode = pid, st.start, pidfdInode(pidfd)
+			t.pidfd, t.child = pidfd, true
 			s.mu.Unlock()
 		},
 	}
@@ -185,6 +186,7 @@ func (s *supervisor) begin(t *task, env []string) error {
 		defer unix.Close(fd)
 		b.enter, b.leave = g.enter, g.leave
 	}
+	s.keep()
 	if err := s.children.spawn(b); err != nil {
 		return unrunnable(path, spec.Dir, err)
 	}
