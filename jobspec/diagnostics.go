@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -114,12 +116,45 @@ func sourceLine(text []byte, at hcl.Pos) string {
 		text = rest
 	}
 	first, _, _ := bytes.Cut(text, []byte("\n"))
-	line := strings.ToValidUTF8(strings.TrimRight(string(first), "\r"), "\uFFFD")
+	line := printable(strings.TrimRight(string(first), "\r"))
 	// Columns count characters, and bytes are never fewer: a cut that is too early shows more.
 	if before := at.Column - shownBefore; before > 0 && len(line) > shownLine && before < len(line) {
 		line = "…" + strings.ToValidUTF8(line[before:], "")
 	}
 	return clip(line, shownLine)
+}
+
+// printable replaces what a terminal would obey instead of showing.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(text, string(utf8.RuneError)))
+}
+
+// checkText refuses what is no text at all: the syntax errors of a program or a picture help nobody.
+func checkText(f File) *hcl.Diagnostic {
+	at, what := bytes.IndexByte(f.Text, 0), "a NUL"
+	if at < 0 {
+		for i, r := range string(f.Text) {
+			if _, size := utf8.DecodeRune(f.Text[i:]); r == utf8.RuneError && size == 1 {
+				at, what = i, fmt.Sprintf("the byte 0x%02x", f.Text[i])
+				break
+			}
+		}
+	}
+	if at < 0 {
+		return nil
+	}
+	line := bytes.Count(f.Text[:at], []byte("\n")) + 1
+	place := hcl.Pos{Line: line, Column: utf8.RuneCount(f.Text[bytes.LastIndexByte(f.Text[:at], '\n')+1:at]) + 1, Byte: at}
+	return &hcl.Diagnostic{
+		Severity: hcl.DiagError, Summary: "Not a text file",
+		Detail:  fmt.Sprintf("A job file is text in UTF-8, and here is %s.", what),
+		Subject: &hcl.Range{Filename: f.Name, Start: place, End: place},
+	}
 }
 
 func clip(text string, most int) string {

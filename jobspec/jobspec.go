@@ -118,6 +118,10 @@ func (p *parser) file() *cluster.Job {
 // parse reads one file of either syntax; nil if it is no HCL.
 func (p *parser) parse(f File) hcl.Body {
 	p.files[f.Name] = f.Text
+	if problem := checkText(f); problem != nil {
+		p.diags = append(p.diags, problem)
+		return nil
+	}
 	var file *hcl.File
 	var diags hcl.Diagnostics
 	if bytes.HasPrefix(bytes.TrimSpace(f.Text), []byte("{")) {

@@ -226,7 +226,7 @@ func TestBombs(t *testing.T) {
 		{"type in JSON", `{"variable": {"x": {"type": "` + strings.Repeat("list(", 150_000) + `"}}, "job": {"a": {}}}`, "nested 100 deep"},
 		{"iterator in JSON", `{"job": {"a": {"dynamic": {"group": {"for_each": [1], "iterator": "` + strings.Repeat("a[", 150_000) + `", "content": {}}}}}}`, "Invalid iterator"},
 		{"label", `job "` + strings.Repeat("x", 1_000_000) + `" {}`, "is 1000000 bytes long, the limit is 128"},
-		{"zeros", strings.Repeat("\x00", 1000), "Invalid character"},
+		{"zeros", strings.Repeat("\x00", 1000), "Not a text file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "bomb.hcl", Text: []byte(c.text)}, Dirs: []string{"."}})
