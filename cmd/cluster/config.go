@@ -111,6 +111,16 @@ type PluginsConfig struct {
 type PluginConfig struct {
 	Config map[string]any `hcl:"config"`
 	_      noEffect       `later:"args"`
+
+	at place // where the newest block of it begins; zero for a default
+}
+
+// where begins a message about the plugin: "FILE:LINE: ", "" if no file configures it.
+func (p *PluginConfig) where() string {
+	if p.at.File == "" {
+		return ""
+	}
+	return p.at.String() + ": "
 }
 
 // TelemetryConfig is about metrics. The API always has them in both of its formats.

@@ -13,7 +13,7 @@ import (
 // check reports the first setting that no agent could work with, and says what would do. It looks at the values alone,
 // not at the machine: whether a port is free or a directory can be written is the agent's to find out.
 func (c *AgentConfig) check() error {
-	for _, f := range []func() error{c.checkNames, c.checkRoles, c.checkAddresses, c.checkPorts, c.checkClient} {
+	for _, f := range []func() error{c.checkNames, c.checkRoles, c.checkAddresses, c.checkPorts, c.checkClient, c.checkPlugins} {
 		if err := f(); err != nil {
 			return fmt.Errorf("check configuration: %w", err)
 		}

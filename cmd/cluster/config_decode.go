@@ -53,6 +53,9 @@ func (d *configDecoder) decode(v value, path string, target reflect.Value) error
 		}
 		return err
 	}
+	if plugin, ok := target.Addr().Interface().(*PluginConfig); ok {
+		plugin.at = v.at
+	}
 	switch target.Kind() {
 	case reflect.Struct:
 		return d.fields(v, path, target)

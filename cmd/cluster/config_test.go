@@ -79,7 +79,7 @@ client {
 }
 client { meta { zone = "z" } }
 plugin "raw_exec" { config { enabled = true } }
-plugin "docker" { config { volumes { enabled = true } allow_privileged = false extra_labels = ["*"] gc { image = false } pull = -1 } }
+plugin "docker" { config { volumes { enabled = true } allow_privileged = false extra_labels = ["*"] gc { image = false } pids_limit = -1 } }
 plugin "docker" { config { volumes { selinuxlabel = "z" } } }
 telemetry { prometheus_metrics = true }
 disable_update_check = true
@@ -92,7 +92,7 @@ disable_update_check = true
  "max_kill_timeout": 60000000000, "gc_interval": "2m", "gc_disk_usage_threshold": 90.5, "cpu_total_compute": 4000},
  {"meta": {"zone": "z"}, "node_class": null}],
 "plugin": [{"raw_exec": [{"config": [{"enabled": true}]}]},
- {"docker": {"config": {"volumes": {"enabled": true, "selinuxlabel": "z"}, "allow_privileged": false, "extra_labels": ["*"], "gc": {"image": false}, "pull": -1}}}],
+ {"docker": {"config": {"volumes": {"enabled": true, "selinuxlabel": "z"}, "allow_privileged": false, "extra_labels": ["*"], "gc": {"image": false}, "pids_limit": -1}}}],
 "telemetry": {"prometheus_metrics": true}, "disable_update_check": true}`
 	want, warnings, err := parsed(t, blocks)
 	if err != nil || warnings != nil {
@@ -102,11 +102,14 @@ disable_update_check = true
 	if err != nil || warnings != nil {
 		t.Fatal(err, warnings)
 	}
+	for _, c := range []*AgentConfig{&got, &want} { // lines differ
+		c.Plugins.RawExec.at, c.Plugins.Docker.at = place{}, place{}
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("JSON gives\n%+v\nHCL gives\n%+v", got, want)
 	}
 	docker := map[string]any{"volumes": map[string]any{"enabled": true, "selinuxlabel": "z"}, "allow_privileged": false,
-		"extra_labels": []any{"*"}, "gc": map[string]any{"image": false}, "pull": int64(-1)}
+		"extra_labels": []any{"*"}, "gc": map[string]any{"image": false}, "pids_limit": int64(-1)}
 	if !reflect.DeepEqual(want.Plugins.Docker.Config, docker) {
 		t.Errorf("docker is told %v", want.Plugins.Docker.Config)
 	}
