@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func program(variable, pkg, path string) (string, error) {
 //	join NAME                     waits for the end of that command, with status 0
 //	set NAME REGEXP               $NAME is from now on what the first group matches in the last standard output
 //	tasks [TEXT] N                waits until N processes of tasks (whose command line has TEXT) run
-//	pids FILE [TEXT]              writes the process IDs of those tasks to a file, ascending
+//	pids FILE [TEXT]              writes the process IDs of those tasks to a file, sorted as comm wants them
 //	lines FILE N                  waits until the file has at least N lines
 //	image                         makes a container image with /bin/sh, /bin/cat and $HELLO in it, and names it $IMAGE
 //	sequence FILE                 the file's lines count up by one from the first, none lost, none twice
@@ -81,7 +82,7 @@ func TestScripts(t *testing.T) {
 func TestUnprivileged(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can become another user")
+		t.Skip("only root can become another user; for this one TestScripts/first shows the same")
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{"testdata/first.txt"}, RequireExplicitExec: true, Condition: condition, Cmds: commands(),
@@ -90,16 +91,8 @@ func TestUnprivileged(t *testing.T) {
 				return err
 			}
 			w := env.Values[worldKey{}].(*world)
-			hello, err := os.ReadFile(programs.hello)
-			if err != nil {
-				return err
-			}
-			own := filepath.Join(w.dir, "hello")
-			env.Setenv("HELLO", own)
-			if err := os.WriteFile(own, hello, 0o755); err != nil {
-				return err
-			}
-			return w.drop()
+			env.Setenv("HELLO", filepath.Join(w.dir, filepath.Base(programs.hello)))
+			return w.drop(programs.hello)
 		},
 	})
 }
@@ -285,11 +278,12 @@ func cmdTasks(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdPids(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && (len(args) == 1 || len(args) == 2), "pids FILE [TEXT]")
-	var out bytes.Buffer
+	var lines []string
 	for _, p := range worldOf(ts).tasks(strings.Join(args[1:], "")) {
-		fmt.Fprintln(&out, p.pid)
+		lines = append(lines, strconv.Itoa(p.pid)+"\n")
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o600))
+	slices.Sort(lines)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(lines, "")), 0o600))
 }
 
 func cmdLines(ts *testscript.TestScript, neg bool, args []string) {

@@ -73,21 +73,19 @@ func scratch(t *testing.T) *world {
 	return w
 }
 
-// drop makes everything from now on run as a user without any rights.
-func (w *world) drop() error {
+// drop makes everything from now on run as a user without any rights, with copies of the program and of others that such
+// a user can reach.
+func (w *world) drop(others ...string) error {
 	const nobody = 65534
-	own := filepath.Join(w.dir, "cluster")
-	program, err := os.ReadFile(w.cluster)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(own, program, 0o755); err != nil {
-		return err
+	// cp, as a file that this process has open for writing could not be executed while it starts something else
+	copied := exec.Command("cp", append(append([]string{w.cluster}, others...), w.dir)...)
+	if out, err := copied.CombinedOutput(); err != nil {
+		return fmt.Errorf("copy programs: %w: %s", err, out)
 	}
 	if err := os.Chmod(filepath.Dir(w.dir), 0o711); err != nil {
 		return err
 	}
-	w.cluster, w.user = own, &syscall.Credential{Uid: nobody, Gid: nobody}
+	w.cluster, w.user = filepath.Join(w.dir, filepath.Base(w.cluster)), &syscall.Credential{Uid: nobody, Gid: nobody}
 	return filepath.Walk(w.dir, func(path string, _ os.FileInfo, err error) error {
 		return errors.Join(err, os.Lchown(path, nobody, nobody))
 	})
