@@ -20,9 +20,11 @@ type Processes interface {
 	Start(ctx context.Context, p Process) error
 	// Signal signals the main process. Signalling what has ended is no error.
 	Signal(ctx context.Context, id string, signal syscall.Signal) error
-	// Kill ends the process and everything it started and returns when none of it is left. Killing what has ended is no error.
+	// Kill ends the process and everything it started and returns when none of it is left; the Exit may come later.
+	// Killing what has ended is no error.
 	Kill(ctx context.Context, id string) error
-	// Forget drops what is known of an ended process. Forgetting what is unknown is no error.
+	// Forget drops what is known of a process that has an Exit; it is an error while it has none. Forgetting what is
+	// unknown is none.
 	Forget(ctx context.Context, id string) error
 	// List returns all that is not forgotten.
 	List(ctx context.Context) ([]Status, error)
@@ -179,6 +181,10 @@ func (d *Driver) Signal(ctx context.Context, id, name string) error {
 func (d *Driver) Destroy(ctx context.Context, id string) error {
 	if err := d.config.Processes.Kill(ctx, id); err != nil && !errors.Is(err, driver.ErrUnknown) {
 		return fmt.Errorf("destroy task %s: %w", id, err)
+	}
+	// What is killed has ended when its output is in the files, and can be forgotten then.
+	if _, err := d.Wait(ctx, id); err != nil && !errors.Is(err, driver.ErrUnknown) {
+		return fmt.Errorf("destroy: %w", err)
 	}
 	if err := d.config.Processes.Forget(ctx, id); err != nil {
 		return fmt.Errorf("destroy task %s: %w", id, err)

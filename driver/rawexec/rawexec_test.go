@@ -58,14 +58,15 @@ type process struct {
 	spec rawexec.Process
 	cmd  *exec.Cmd
 	exit *driver.Exit
-	over chan struct{}
+	over chan struct{} // closed when the exit is known
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, tasks: map[string]*process{}}
 	t.Cleanup(func() {
-		for id := range w.tasks {
+		for id, p := range w.tasks {
 			w.Kill(context.Background(), id)
+			<-p.over
 		}
 	})
 	return w
@@ -180,7 +181,16 @@ func (w *world) killMarked(id string) {
 		for _, pid := range pids {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
+		for _, pid := range pids { // a process loses its environment before its files
+			drivertest.Await(w.t, "a process is dead", func() bool { return dead(pid) })
+		}
 	}
+}
+
+func dead(pid int) bool {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(content), ") ")
+	return err != nil || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 func (w *world) find(id string) (*process, error) {
@@ -208,14 +218,16 @@ func (w *world) Kill(_ context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	w.killMarked(id)
-	<-p.over
-	return nil
+	p.cmd.Process.Kill()
+	return nil // that it has ended comes to be known later
 }
 
 func (w *world) Forget(_ context.Context, id string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p := w.tasks[id]; p != nil && p.exit == nil {
+		return fmt.Errorf("forget task %s: it has not ended", id)
+	}
 	delete(w.tasks, id)
 	return nil
 }
