@@ -3,6 +3,8 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -322,9 +324,29 @@ func (w *world) close() {
 	for _, b := range w.followers {
 		<-b.done
 	}
+	w.sweep()
 	if w.image != "" {
 		script := `docker rm -f $(docker ps -aq --filter ancestor="$0"); docker rmi -f "$0"`
 		_ = exec.Command("sh", "-c", script, w.image).Run() // there may be no container left
+	}
+}
+
+// sweep removes the cgroups that supervisors who were killed could not.
+func (w *world) sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(w.dir, "*", "supervisor"))
+	for _, dir := range dirs {
+		sum := sha256.Sum256([]byte(dir))
+		name := "cluster-" + hex.EncodeToString(sum[:6])
+		for _, pattern := range []string{"/sys/fs/cgroup/*/" + name, "/sys/fs/cgroup/" + name} {
+			groups, _ := filepath.Glob(pattern)
+			for _, group := range groups {
+				tasks, _ := filepath.Glob(filepath.Join(group, "*", "cgroup.procs"))
+				for _, file := range tasks {
+					_ = syscall.Rmdir(filepath.Dir(file))
+				}
+				_ = syscall.Rmdir(group)
+			}
+		}
 	}
 }
 
