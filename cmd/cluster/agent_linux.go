@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -95,7 +96,11 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 	if err != nil {
 		return err
 	}
-	r, err := openAgent(machineConfig{agent: start.Config, dir: dir, logger: newLogger(start.Stderr, &start.Config), supervisor: client})
+	c := machineConfig{agent: start.Config, dir: dir, logger: newLogger(start.Stderr, &start.Config), listen: net.Listen}
+	if err := c.openDrivers(client); err != nil {
+		return err
+	}
+	r, err := openAgent(c)
 	if err != nil {
 		return err
 	}

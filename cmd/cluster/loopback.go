@@ -10,13 +10,15 @@ import (
 // loopback is a listener in memory: the agent speaks to the server in its own process by the same protocol as to
 // any other, without a socket.
 type loopback struct {
+	name   string
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func newLoopback() *loopback {
-	return &loopback{conns: make(chan net.Conn), closed: make(chan struct{})}
+// newLoopback makes one; the name is its address.
+func newLoopback(name string) *loopback {
+	return &loopback{name: name, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // Accept waits for the next Dial; net.ErrClosed after Close.
@@ -35,8 +37,8 @@ func (l *loopback) Close() error {
 	return nil
 }
 
-// Addr is a name: there is no address.
-func (l *loopback) Addr() net.Addr { return memoryAddress{} }
+// Addr is its name: there is no address.
+func (l *loopback) Addr() net.Addr { return memoryAddress(l.name) }
 
 // Dial connects to whoever accepts.
 func (l *loopback) Dial(ctx context.Context) (net.Conn, error) {
@@ -58,7 +60,7 @@ func (l *loopback) client() *http.Client {
 	}}
 }
 
-type memoryAddress struct{}
+type memoryAddress string
 
-func (memoryAddress) Network() string { return "memory" }
-func (memoryAddress) String() string  { return "memory" }
+func (memoryAddress) Network() string  { return "memory" }
+func (a memoryAddress) String() string { return string(a) }

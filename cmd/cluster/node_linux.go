@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,18 +19,27 @@ import (
 	"github.com/a43e60e4/cluster/agent"
 	"github.com/a43e60e4/cluster/agent/supervise"
 	"github.com/a43e60e4/cluster/driver"
-	"github.com/a43e60e4/cluster/driver/docker"
-	"github.com/a43e60e4/cluster/driver/rawexec"
 	"github.com/a43e60e4/cluster/server"
 	"github.com/a43e60e4/cluster/server/api"
 )
 
-// machineConfig is what a running agent is made of.
+// machineConfig is what a running agent is made of, and the machine as it meets it.
 type machineConfig struct {
 	agent      AgentConfig
 	dir        dataDir
 	logger     *slog.Logger
-	supervisor *supervise.Client
+	supervisor supervisor
+	drivers    map[string]driver.Driver
+	listen     func(network, address string) (net.Listener, error)
+}
+
+// supervisor is the parent of the tasks, as the agent sees it. (Drivers may know more of it.)
+type supervisor interface {
+	Mode() supervise.Mode
+	// Ready tells it that the agent works.
+	Ready(context.Context) error
+	// Hear passes on how tasks ended, until ctx ends. Its error says that the supervisor is gone.
+	Hear(context.Context) error
 }
 
 // running is one agent at work: server and client in one process, joined in memory. Here alone all packages meet.
@@ -38,18 +48,17 @@ type running struct {
 	id     cluster.ID
 	server *server.Server
 	client *agent.Node // nil with -no-client
-	raw    *rawexec.Driver
 	api    http.Handler
-	listen []net.Listener // for people and tools
+	doors  []net.Listener // for people and tools
 	inside *loopback      // for the client part
 }
 
 // openAgent reads the data directory, takes the ports and prepares all parts. Nothing works before Run.
 func openAgent(c machineConfig) (_ *running, err error) {
-	r := &running{machineConfig: c, inside: newLoopback()}
+	r := &running{machineConfig: c, inside: newLoopback("inside")}
 	defer func() {
 		if err != nil {
-			for _, listener := range r.listen {
+			for _, listener := range r.doors {
 				listener.Close()
 			}
 		}
@@ -58,33 +67,38 @@ func openAgent(c machineConfig) (_ *running, err error) {
 		return nil, err
 	}
 	for _, address := range c.agent.HTTPAddresses() {
-		if err := r.offer(listen(address, "HTTP", "http")); err != nil {
+		if err := r.offer(c.listenTCP(address, "HTTP", "http")); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.offer(listenUnix(c.dir.socket())); err != nil {
+	if err := r.offer(c.listenUnix(c.dir.socket())); err != nil {
 		c.logger.Warn("no unix socket for the API", "err", err)
 	}
 	if err := r.openServer(); err != nil {
 		return nil, err
 	}
-	if c.agent.Client.Enabled.On() {
-		err = r.openClient()
+	if !c.agent.Client.Enabled.On() {
+		return r, nil
 	}
-	return r, err
+	if err := r.openClient(); err != nil {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		return nil, errors.Join(err, r.server.Run(ended)) // which closes what it has open
+	}
+	return r, nil
 }
 
 // offer adds a listener for people and tools.
 func (r *running) offer(listener net.Listener, err error) error {
 	if err == nil {
-		r.listen = append(r.listen, listener)
+		r.doors = append(r.doors, listener)
 	}
 	return err
 }
 
-// listen takes a port; a port in use is said in words.
-func listen(address, what, key string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
+// listenTCP takes a port; what stands in the way is said in words.
+func (c *machineConfig) listenTCP(address, what, key string) (net.Listener, error) {
+	listener, err := c.listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("listen for %s on %s: another program has that port: end it, or choose another with `ports { %s = … }`", what, address, key)
@@ -102,7 +116,7 @@ func listen(address, what, key string) (net.Listener, error) {
 const longestSocketPath = 107
 
 // listenUnix makes the socket through which whoever may open it is trusted.
-func listenUnix(path string) (net.Listener, error) {
+func (c *machineConfig) listenUnix(path string) (net.Listener, error) {
 	if len(path) > longestSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path has %d bytes and may have %d: choose a shorter -data-dir", path, len(path), longestSocketPath)
 	}
@@ -110,7 +124,7 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	mask := syscall.Umask(0o177) // 0600 from the first moment
-	listener, err := net.Listen("unix", path)
+	listener, err := c.listen("unix", path)
 	syscall.Umask(mask)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
@@ -123,7 +137,7 @@ func (r *running) openServer() error {
 	if err := os.MkdirAll(r.dir.server(), 0o700); err != nil {
 		return fmt.Errorf("make server directory: %w", err)
 	}
-	rpc, err := listen(c.RPCAddress(), "other nodes", "rpc")
+	rpc, err := r.listenTCP(c.RPCAddress(), "other nodes", "rpc")
 	if err != nil {
 		return err
 	}
@@ -167,10 +181,6 @@ func (r *running) reach(id cluster.ID) (http.Handler, error) {
 
 func (r *running) openClient() error {
 	c := r.agent
-	drivers, err := r.drivers()
-	if err != nil {
-		return err
-	}
 	servers, err := api.New(api.Config{HTTP: r.inside.client()})
 	if err != nil {
 		return err
@@ -179,13 +189,13 @@ func (r *running) openClient() error {
 	r.client, err = agent.Open(agent.Config{
 		Dir: r.dir.client(), AllocDir: r.dir.allocs(), NodeID: r.id, Name: c.Name, Datacenter: c.Datacenter,
 		NodePool: c.Client.NodePool, NodeClass: c.Client.NodeClass, Meta: c.Client.Meta,
-		HTTPAddr: advertised(c.Advertise.HTTP, r.listen[0].Addr()), Address: r.address(),
+		HTTPAddr: advertised(c.Advertise.HTTP, r.doors[0].Addr()), Address: r.address(),
 		Total:          cluster.Capacity{CPU: c.Client.CPUTotalCompute, MemoryMB: c.Client.MemoryTotalMB, DiskMB: c.Client.DiskTotalMB},
 		Reserved:       cluster.Capacity{CPU: reserved.CPU, MemoryMB: reserved.MemoryMB, DiskMB: reserved.DiskMB},
 		ReservedPorts:  reserved.ReservedPorts,
 		MinDynamicPort: c.Client.MinDynamicPort, MaxDynamicPort: c.Client.MaxDynamicPort,
 		Attributes: map[string]string{"cluster.version": version, "cluster.processes": r.supervisor.Mode().String()},
-		Drivers:    drivers, Control: control{servers}, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
+		Drivers:    r.drivers, Control: control{servers}, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
 		GCInterval: c.Client.GCInterval, GCMaxAllocs: c.Client.GCMaxAllocs, GCDiskUsage: c.Client.GCDiskUsage, Logger: r.logger,
 		BootID: os.Getenv(envBootID),
 	})
@@ -200,36 +210,10 @@ func (r *running) address() string {
 	return ""
 }
 
-// drivers are the drivers of this node by name.
-func (r *running) drivers() (map[string]driver.Driver, error) {
-	rawOptions, ignored, err := rawexec.DecodeOptions(r.agent.Plugins.RawExec.Config)
-	if err != nil {
-		return nil, fmt.Errorf(`read plugin "raw_exec": %w`, err)
-	}
-	r.warnIgnored("raw_exec", ignored)
-	r.raw = rawexec.New(rawexec.Config{Processes: processes{r.supervisor}, Options: rawOptions, Environ: os.Environ()})
-	dockerOptions, ignored, err := docker.DecodeOptions(r.agent.Plugins.Docker.Config)
-	if err != nil {
-		return nil, fmt.Errorf(`read plugin "docker": %w`, err)
-	}
-	r.warnIgnored("docker", ignored)
-	engine, err := docker.New(docker.Config{Options: dockerOptions, Dir: r.dir.docker(), Logger: r.logger})
-	if err != nil {
-		return nil, err
-	}
-	return map[string]driver.Driver{"raw_exec": r.raw, "docker": engine}, nil
-}
-
-func (r *running) warnIgnored(plugin string, options []string) {
-	for _, option := range options {
-		r.logger.Warn("option is not supported yet and has no effect", "plugin", plugin, "option", option)
-	}
-}
-
 // greet tells people where the agent is.
 func (r *running) greet(w io.Writer) {
 	fmt.Fprintf(w, "cluster %s, node %s\n", version, r.id)
-	for _, listener := range r.listen {
+	for _, listener := range r.doors {
 		if listener.Addr().Network() == "unix" {
 			fmt.Fprintf(w, "  API on unix://%s\n", listener.Addr())
 		} else {
@@ -245,7 +229,7 @@ func (r *running) Run(ctx context.Context) error {
 	defer stopServers()
 	group, servers := errgroup.WithContext(servers)
 	group.Go(func() error { return named("server", r.server.Run(servers)) })
-	for _, listener := range r.listen {
+	for _, listener := range r.doors {
 		group.Go(func() error { return r.serve(servers, listener, r.api) })
 	}
 	group.Go(func() error { return r.serve(servers, r.server.NodeListener(), r.api) })
@@ -266,7 +250,7 @@ func (r *running) runClient(ctx context.Context) error {
 		return fmt.Errorf("tell the supervisor: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return hear(ctx, r.supervisor, r.raw) })
+	group.Go(func() error { return r.supervisor.Hear(ctx) })
 	if r.client != nil {
 		group.Go(func() error { return named("client", r.client.Run(ctx)) })
 	}
@@ -280,15 +264,27 @@ func (r *running) asSelf(handler http.Handler) http.Handler {
 	})
 }
 
-// serve answers HTTP on a listener until ctx ends.
+// farewell is how long answers may take to end after ctx has, before they are cut off.
+const farewell = time.Second
+
+// serve answers HTTP on a listener until ctx ends. It returns when the last answer is given.
 func (r *running) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	s := server.HTTPServer(ctx, handler, r.logger)
-	stop := context.AfterFunc(ctx, func() { s.Close() })
-	defer stop()
-	if err := s.Serve(listener); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("answer on %s: %w", listener.Addr(), err)
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		if s.Shutdown(limited) != nil {
+			s.Close()
+		}
+	})
+	err := s.Serve(listener)
+	if !stop() {
+		<-closed
+		return nil
 	}
-	return nil
+	return fmt.Errorf("answer on %s: %w", listener.Addr(), err)
 }
 
 func named(part string, err error) error {

@@ -39,7 +39,7 @@ func (r *running) self() api.Agent {
 		Config: map[string]any{
 			"Name": r.agent.Name, "Region": r.agent.Region, "Datacenter": r.agent.Datacenter, "DataDir": string(r.dir),
 			"BindAddr": r.agent.Bind, "LogLevel": r.agent.LogLevel, "DevMode": r.agent.Dev,
-			"AdvertiseAddrs": map[string]string{"HTTP": r.listen[0].Addr().String(), "RPC": leadership.Address},
+			"AdvertiseAddrs": map[string]string{"HTTP": r.doors[0].Addr().String(), "RPC": leadership.Address},
 			"Server":         map[string]any{"Enabled": true, "BootstrapExpect": 1},
 			"Client":         map[string]any{"Enabled": r.client != nil, "NodeClass": r.agent.Client.NodeClass, "Meta": r.agent.Client.Meta},
 			"ACL":            map[string]any{"Enabled": false},
