@@ -84,20 +84,35 @@ func kernelArch() string {
 	return runtime.GOARCH
 }
 
-// processors is the computing power: cores times their highest frequency. A machine that does not tell its frequency
-// is taken to have 1 GHz.
-func processors(c Config, set func(key, value string)) cluster.NodeCPU {
-	cores := runtime.NumCPU()
+// CoreMHz is what one core of this machine counts in MHz: its highest frequency or, where the configuration says what the
+// machine has (total, in MHz, not 0), its part of that. A machine that does not tell its frequency is taken to have 1 GHz.
+func CoreMHz(total int) int {
+	if total > 0 {
+		return max(1, total/runtime.NumCPU())
+	}
+	found, _ := cpu.Info()
+	return frequency(found)
+}
+
+func frequency(processors []cpu.InfoStat) int {
 	mhz := 0
-	if found, err := cpu.Info(); err == nil && len(found) > 0 {
-		for _, one := range found {
-			mhz = max(mhz, int(one.Mhz))
-		}
-		set("cpu.modelname", found[0].ModelName)
+	for _, one := range processors {
+		mhz = max(mhz, int(one.Mhz))
 	}
 	if mhz <= 0 {
-		mhz = 1000
+		return 1000
 	}
+	return mhz
+}
+
+// processors is the computing power: cores times their highest frequency.
+func processors(c Config, set func(key, value string)) cluster.NodeCPU {
+	cores := runtime.NumCPU()
+	found, err := cpu.Info()
+	if err == nil && len(found) > 0 {
+		set("cpu.modelname", found[0].ModelName)
+	}
+	mhz := frequency(found)
 	total := cores * mhz
 	if c.Total.CPU > 0 {
 		total = c.Total.CPU

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/agent"
 	"github.com/a43e60e4/cluster/agent/supervise"
 	"github.com/a43e60e4/cluster/driver"
 	"github.com/a43e60e4/cluster/driver/drivertest"
@@ -90,7 +92,7 @@ func keepHouse() int {
 	os.Remove(c.socket())
 	listener, err := net.Listen("unix", c.socket())
 	if err == nil {
-		err = service.RegisterName("Driver", &served{raw})
+		err = service.RegisterName("Driver", &served{raw, client.Mode()})
 	}
 	if err == nil {
 		err = client.Ready(context.Background())
@@ -115,7 +117,10 @@ func keepHouse() int {
 }
 
 // served is a driver as net/rpc serves it.
-type served struct{ d driver.Driver }
+type served struct {
+	d    driver.Driver
+	mode supervise.Mode
+}
 
 // Answer is what any verb returns; net/rpc wants its name exported.
 type Answer struct {
@@ -123,6 +128,7 @@ type Answer struct {
 	Exit    driver.Exit
 	Stats   driver.Stats
 	PID     int
+	Limits  bool   // the supervisor enforces those of cpu and memory
 	Text    string // of the error, "" if there is none
 	Unknown bool
 	Invalid bool
@@ -157,6 +163,7 @@ func (e *remoteError) Error() string { return e.text }
 func (e *remoteError) Unwrap() error { return e.cause }
 
 func (s *served) Fingerprint(_ string, a *Answer) error {
+	a.Limits = slices.Contains(s.mode.Controllers, "cpu") && slices.Contains(s.mode.Controllers, "memory")
 	a.PID, a.State = os.Getpid(), s.d.Fingerprint(context.Background())
 	return nil
 }
@@ -300,6 +307,16 @@ func (h *house) Stats(ctx context.Context, id string) (driver.Stats, error) {
 	return a.Stats, nil
 }
 
+// limits reports whether the supervisor can enforce those of cpu and memory.
+func (h *house) limits() bool {
+	h.t.Helper()
+	a, err := h.call(h.t.Context(), "Fingerprint", "")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return a.Limits
+}
+
 // pid is the agent's.
 func (h *house) pid(ctx context.Context) int {
 	h.t.Helper()
@@ -355,6 +372,48 @@ func TestRawExec(t *testing.T) {
 		},
 		Command: runProbe(t),
 	})
+}
+
+// TestRawExecHardLimits gives a task a tenth of a core, of which it wants all.
+func TestRawExecHardLimits(t *testing.T) {
+	t.Parallel()
+	core := agent.CoreMHz(0)
+	if got := agent.CoreMHz(500 * runtime.NumCPU()); got != 500 {
+		t.Errorf("a machine of 500 MHz for each core has cores of %d", got)
+	}
+	h := newHouse(t, houseConfig{Options: rawexec.Options{Enabled: true, HardLimits: true}, CoreMHz: core})
+	if !h.limits() {
+		t.Skip("there are no cgroups for cpu and memory here")
+	}
+	command := runProbe(t)
+	task := drivertest.Task(t, "web")
+	command(&task, "work")
+	task.Resources = cluster.Resources{CPU: core / 10, MemoryMB: 128}
+	began := time.Now()
+	if err := h.Start(t.Context(), task, nil); err != nil {
+		t.Fatal(err)
+	}
+	var stats driver.Stats
+	drivertest.Await(t, "the task is throttled", func() (throttled bool) {
+		var err error
+		if stats, err = h.Stats(t.Context(), task.ID); err != nil {
+			t.Fatal(err)
+		}
+		return stats.ThrottledPeriods >= 10 && stats.ThrottledTime > 0
+	})
+	if lived := time.Since(began); stats.CPUTime > lived/5 {
+		t.Errorf("with a tenth of a core it used %v in %v", stats.CPUTime, lived)
+	}
+
+	greedy := drivertest.Task(t, "web")
+	command(&greedy, "eat", "256")
+	if err := h.Start(t.Context(), greedy, nil); err != nil {
+		t.Fatal(err)
+	}
+	exit, err := h.Wait(t.Context(), greedy.ID)
+	if err != nil || !exit.OOMKilled || exit.Successful() {
+		t.Errorf("with 128 MB it ate 256: %+v, %v", exit, err)
+	}
 }
 
 // TestRawExecUnprivileged is the same for a user without any rights.
