@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // The layout of a bbolt file, version 2, in the byte order of the machine: pages with a header of 16 bytes (its own
@@ -35,21 +36,24 @@ type logFile struct {
 	seen     map[uint64]bool
 }
 
-// checkLog reports whether the structure of a log's file is whole; a file that is not there or empty is. bbolt trusts its
+// checkLog reports whether the structure of a log's file is whole, or not there because no log was begun. bbolt trusts its
 // file and reads it as memory: one that was cut short or overwritten would end the process with a fault that cannot be
 // caught. It costs as much as bbolt's own walk over the pages at every start.
 func checkLog(path string) error {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return checkAbsence(path)
 	}
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	about, err := file.Stat()
-	if err != nil || about.Size() == 0 {
+	if err != nil {
 		return err
+	}
+	if about.Size() == 0 {
+		return checkAbsence(path)
 	}
 	f := &logFile{ReaderAt: file, seen: map[uint64]bool{}}
 	if err := f.readMeta(); err != nil {
@@ -59,6 +63,14 @@ func checkLog(path string) error {
 		return fmt.Errorf("the file is cut short: it has %d of at least %d bytes", about.Size(), want)
 	}
 	return f.checkPage(f.root)
+}
+
+// checkAbsence reports whether a log may be missing: the folder of its snapshots is made after it, and stays.
+func checkAbsence(path string) error {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "snapshots")); err == nil {
+		return errors.New("it is missing or empty, though this node was in a cluster")
+	}
+	return nil
 }
 
 // readMeta takes what bbolt would: the newer of the metas that are whole.

@@ -52,6 +52,12 @@ func TestCheckLog(t *testing.T) {
 	if err := checkLog(path); err != nil {
 		t.Errorf("a log that is not there: %v", err)
 	}
+	if err := os.Mkdir(filepath.Join(filepath.Dir(path), "snapshots"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkLog(path); err == nil {
+		t.Error("a log that was lost may be begun again")
+	}
 	whole := writeLog(t, path)
 	if err := checkLog(path); err != nil {
 		t.Errorf("a whole log: %v", err)

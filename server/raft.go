@@ -111,7 +111,7 @@ func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.Bo
 	switch {
 	case !existing && !c.Bootstrap:
 		transport.Close()
-		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: it is missing or empty, though this node was in a cluster: restore it from a copy, or begin an empty cluster with -bootstrap", c.Dir)
+		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: there is no cluster here yet: start the first node with -bootstrap", c.Dir)
 	case !existing:
 		if err := raft.BootstrapCluster(settings, log, log, snapshots, transport, raft.Configuration{Servers: []raft.Server{self}}); err != nil {
 			transport.Close()
