@@ -18,6 +18,12 @@ const (
 
 	// settled is how long an agent must live for its crash not to count as one of a row.
 	settled = 10 * time.Second
+
+	// agentOOMScore makes the kernel end tasks before the agent, and the agent before us.
+	agentOOMScore = -500
+
+	// agentGroup is the agent's own place beside the tasks' cgroups, none of which has such a name.
+	agentGroup = "agent"
 )
 
 // agent is the agent process there is, if any, and what is to become of it.
@@ -51,7 +57,7 @@ func (s *supervisor) startAgent() error {
 		return err
 	}
 	defer null.Close()
-	err = s.children.spawn(birth{
+	b := birth{
 		path: s.config.Agent[0],
 		argv: s.config.Agent,
 		attr: &syscall.ProcAttr{
@@ -62,8 +68,16 @@ func (s *supervisor) startAgent() error {
 		},
 		ended: func(e Exit) { s.ends <- e },
 		born:  func(pid, pidfd int) { s.agent.pid, s.agent.pidfd = pid, pidfd },
-	})
-	if err != nil {
+		oom:   agentOOMScore,
+	}
+	if s.cgroups != nil {
+		fd, err := s.cgroups.group(agentGroup).admit(Spec{}, &b)
+		if err != nil {
+			s.log.Warn("agent runs in the supervisor's cgroup", "err", err)
+		}
+		defer unix.Close(fd)
+	}
+	if err := s.children.spawn(b); err != nil {
 		x.conn.Close()
 		return fmt.Errorf("run %q: %w", s.config.Agent[0], err)
 	}

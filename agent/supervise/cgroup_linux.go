@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -165,8 +167,11 @@ func (c *cgroups) controllers() []string {
 	return slices.Compact(all)
 }
 
-// close removes our parents if no task's group is left in them.
+// close removes our parents if no task's group is left in them, nor the agent.
 func (c *cgroups) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = c.group(agentGroup).remove(ctx) // the next supervisor's agent may have it
 	if c.unified != "" {
 		unix.Rmdir(c.unified)
 	}
@@ -288,6 +293,19 @@ func (g *group) limits(s Spec) []limit {
 }
 
 func (c *cgroups) has(controller string) bool { return slices.Contains(c.enabled, controller) }
+
+// admit makes the groups with their limits, and has b fork into them. The descriptor is to be closed
+// after the fork; it may be -1.
+func (g *group) admit(s Spec, b *birth) (int, error) {
+	if err := g.open(s); err != nil {
+		return -1, err
+	}
+	fd, err := g.place(b.attr.Sys)
+	if err == nil {
+		b.enter, b.leave = g.enter, g.leave
+	}
+	return fd, err
+}
 
 // enter puts the calling thread into the group in the old hierarchies: what it forks begins there.
 // Moving oneself alone is cheap, as it does not stop the other threads.

@@ -2,9 +2,11 @@ package supervise
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -292,6 +294,44 @@ func TestForkBomb(t *testing.T) {
 	})
 }
 
+// What befalls the agent for its memory must not befall the supervisor.
+func TestAgentHasItsOwnCgroup(t *testing.T) {
+	privileged(t)
+	h := newHouse(t).begin()
+	groups := func(pid int) map[string]string {
+		own, err := ownCgroups(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return own
+	}
+	score := func(pid int) string {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+		return strings.TrimSpace(string(b))
+	}
+	supervisor, agent := h.cmd.Process.Pid, h.agentPID()
+	mine, its := groups(supervisor), groups(agent)
+	for _, name := range append(h.c.Mode().Controllers, "") {
+		if group, ok := its[name]; ok && (group == mine[name] || filepath.Base(group) != agentGroup) {
+			t.Errorf("in hierarchy %q the agent is in %s, the supervisor in %s", name, group, mine[name])
+		}
+	}
+	if score(supervisor) == "0" {
+		t.Log("the kernel does not let us lower OOM scores here")
+	} else if score(supervisor) != "-1000" || score(agent) != "-500" {
+		t.Errorf("OOM scores %s and %s", score(supervisor), score(agent))
+	}
+	st := h.start(h.sh("task", "sleep 1000"))
+	if score(st.PID) != "0" {
+		t.Errorf("the task has the OOM score %s", score(st.PID))
+	}
+	h.crashAgent(1)
+	h.connect()
+	if group := groups(h.agentPID())["memory"]; group != its["memory"] {
+		t.Errorf("the next agent is in %s", group)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	privileged(t)
 	h := newHouse(t).begin()
@@ -326,6 +366,7 @@ func TestLimits(t *testing.T) {
 			more, _ := filepath.Glob(v1.parent + "/*/cgroup.procs")
 			dirs = append(dirs, more...)
 		}
+		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return filepath.Base(filepath.Dir(dir)) == agentGroup })
 		return len(dirs) == 0
 	})
 }

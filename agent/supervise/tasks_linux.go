@@ -176,15 +176,11 @@ func (s *supervisor) begin(t *task, env []string) error {
 		},
 	}
 	if g := s.tree(t).group; g != nil {
-		if err := g.open(spec); err != nil {
-			return err
-		}
-		fd, err := g.place(b.attr.Sys)
+		fd, err := g.admit(spec, &b)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		b.enter, b.leave = g.enter, g.leave
 	}
 	s.keep()
 	if err := s.children.spawn(b); err != nil {
