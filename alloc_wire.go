@@ -102,6 +102,21 @@ type allocationWire struct {
 	Index            int32  `json:",omitzero"`
 }
 
+// AllocRestartRequest names what to restart: one task, or the tasks that run, or (AllTasks) those that ended well, too.
+type AllocRestartRequest struct {
+	TaskName string
+	AllTasks bool
+}
+
+// AllocSignalRequest sends a signal to a task, or to all of an allocation where Task is empty.
+type AllocSignalRequest struct {
+	Task   string
+	Signal string // such as SIGHUP
+}
+
+// IndexResponse is the answer of writes that have nothing else to say.
+type IndexResponse struct{ Index uint64 }
+
 // AllocationHealth is the view of an allocation's part in its deployment.
 type AllocationHealth struct {
 	Healthy   *bool     `json:",omitempty"` // nil while not known

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"net/http"
 )
 
 // Code is the class of an error, the same in the process that raised it, on the wire and in the client.
@@ -20,6 +21,26 @@ const (
 	CodeTooLarge    Code = "too_large"   // over a stated limit
 	CodeMethod      Code = "method"      // the route exists, not for this method
 )
+
+// HeaderError is the header of an answer that carries an error's Code, where the status alone would not give it back.
+const HeaderError = "X-Cluster-Error"
+
+// Status is the HTTP status that answers an error of the class.
+func (c Code) Status() int {
+	switch c {
+	case CodeInvalid:
+		return http.StatusBadRequest
+	case CodeForbidden:
+		return http.StatusForbidden
+	case CodeNotFound:
+		return http.StatusNotFound
+	case CodeMethod:
+		return http.StatusMethodNotAllowed
+	case CodeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusInternalServerError // as existing clients know it for refused jobs, conflicts and a missing leader
+}
 
 // Error is an error with a class. Its text is complete: callers print it as it is.
 type Error struct {

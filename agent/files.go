@@ -11,20 +11,9 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/a43e60e4/cluster"
 )
-
-// fileEntry is a file of an allocation's directory, as the API shows it.
-type fileEntry struct {
-	Name        string
-	IsDir       bool
-	Size        int64
-	FileMode    string // such as -rw-r--r--
-	ModTime     time.Time
-	ContentType string `json:",omitempty"`
-}
 
 // tree gives people sight of an allocation's directory. Tasks write there, so nothing in it is trusted: links are
 // followed by us, step by step, never out of the directory and never into what is secret.
@@ -158,17 +147,17 @@ func (t tree) open(name string) (*os.File, string, error) {
 }
 
 // stat describes one file.
-func (t tree) stat(name string) (fileEntry, error) {
+func (t tree) stat(name string) (cluster.FileEntry, error) {
 	found, err := t.find(name)
 	if err != nil {
-		return fileEntry{}, err
+		return cluster.FileEntry{}, err
 	}
 	defer found.dir.Close()
 	return entryOf(found), nil
 }
 
 // list describes the files of a directory, sorted by name. Of links it describes the link.
-func (t tree) list(name string) ([]fileEntry, error) {
+func (t tree) list(name string) ([]cluster.FileEntry, error) {
 	found, err := t.find(name)
 	if err != nil {
 		return nil, err
@@ -186,7 +175,7 @@ func (t tree) list(name string) ([]fileEntry, error) {
 	if err != nil {
 		return nil, fileError(name, err)
 	}
-	all := make([]fileEntry, 0, len(names))
+	all := make([]cluster.FileEntry, 0, len(names))
 	for _, base := range names {
 		info, err := dir.Lstat(base)
 		if err != nil {
@@ -194,7 +183,7 @@ func (t tree) list(name string) ([]fileEntry, error) {
 		}
 		all = append(all, entryOf(spot{dir: dir, base: base, path: path.Join(found.path, base), info: info}))
 	}
-	slices.SortFunc(all, func(a, b fileEntry) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b cluster.FileEntry) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -207,9 +196,9 @@ func readDir(dir *os.Root) ([]string, error) {
 	return file.Readdirnames(-1)
 }
 
-func entryOf(s spot) fileEntry {
+func entryOf(s spot) cluster.FileEntry {
 	name := path.Base("/" + s.path)
-	return fileEntry{Name: name, IsDir: s.info.IsDir(), Size: s.info.Size(), FileMode: s.info.Mode().String(),
+	return cluster.FileEntry{Name: name, IsDir: s.info.IsDir(), Size: s.info.Size(), FileMode: s.info.Mode().String(),
 		ModTime: s.info.ModTime(), ContentType: s.contentType()}
 }
 

@@ -48,7 +48,7 @@ func (n *Node) Handler() http.Handler {
 	return mux
 }
 
-// route serves errors as plain text with the code of their class. methods are separated by spaces; "" is all.
+// route serves errors as plain text with the status and header of their code. methods are separated by spaces; "" is all.
 func route(methods string, serve func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := error(nil)
@@ -60,26 +60,14 @@ func route(methods string, serve func(http.ResponseWriter, *http.Request) error)
 		if err != nil && r.Context().Err() == nil {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.WriteHeader(statusOf(err))
+			code := cluster.CodeOf(err)
+			if code != cluster.CodeInternal {
+				w.Header().Set(cluster.HeaderError, string(code))
+			}
+			w.WriteHeader(code.Status())
 			io.WriteString(w, err.Error())
 		}
 	})
-}
-
-func statusOf(err error) int {
-	switch cluster.CodeOf(err) {
-	case cluster.CodeInvalid:
-		return http.StatusBadRequest
-	case cluster.CodeForbidden:
-		return http.StatusForbidden
-	case cluster.CodeNotFound:
-		return http.StatusNotFound
-	case cluster.CodeMethod:
-		return http.StatusMethodNotAllowed
-	case cluster.CodeTooLarge:
-		return http.StatusRequestEntityTooLarge
-	}
-	return http.StatusInternalServerError
 }
 
 func writeJSON(w http.ResponseWriter, r *http.Request, value any) error {
@@ -135,13 +123,8 @@ func (n *Node) serveGC(run *runner, w http.ResponseWriter, r *http.Request) erro
 	return writeJSON(w, r, nil)
 }
 
-type indexResponse struct{ Index uint64 }
-
 func (n *Node) serveRestart(run *runner, w http.ResponseWriter, r *http.Request) error {
-	var asked struct {
-		TaskName string
-		AllTasks bool
-	}
+	var asked cluster.AllocRestartRequest
 	if err := readJSON(r, &asked); err != nil {
 		return err
 	}
@@ -152,7 +135,7 @@ func (n *Node) serveRestart(run *runner, w http.ResponseWriter, r *http.Request)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, r, indexResponse{})
+	return writeJSON(w, r, cluster.IndexResponse{})
 }
 
 // restart starts tasks anew: the one named, or those that run, or with all those that ended well too.
@@ -174,7 +157,7 @@ func (r *runner) restart(only string, all bool) error {
 }
 
 func (n *Node) serveSignal(run *runner, w http.ResponseWriter, r *http.Request) error {
-	var asked struct{ Task, Signal string }
+	var asked cluster.AllocSignalRequest
 	if err := readJSON(r, &asked); err != nil {
 		return err
 	}
@@ -198,7 +181,7 @@ func (n *Node) serveSignal(run *runner, w http.ResponseWriter, r *http.Request) 
 	if sent == 0 {
 		return cluster.Errorf(cluster.CodeRejected, "signal allocation %s: Task not running", run.id)
 	}
-	return writeJSON(w, r, indexResponse{})
+	return writeJSON(w, r, cluster.IndexResponse{})
 }
 
 func (r *runner) sendSignal(ctx context.Context, rec *record, i int, signal string) error {

@@ -163,7 +163,7 @@ func (s *logSource) read(p []byte) (piece, error) {
 	}
 	if info, err := s.file.Stat(); err == nil && info.Size() < s.offset {
 		s.offset = 0
-		return piece{file: s.path, event: fileTruncated}, nil
+		return piece{file: s.path, event: cluster.FileTruncated}, nil
 	}
 	return piece{}, nil
 }

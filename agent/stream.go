@@ -8,23 +8,14 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/a43e60e4/cluster"
 )
 
-// frame is a piece of a file that is followed. One without anything says that the stream lives.
-type frame struct {
-	Offset    int64  `json:",omitempty"` // where the data ends in File
-	Data      []byte `json:",omitempty"` // at most pieceSize
-	File      string `json:",omitempty"` // in the allocation's directory; at the start and when it changes
-	FileEvent string `json:",omitempty"` // fileDeleted or fileTruncated
-}
-
 const (
-	fileDeleted   = "file deleted"
-	fileTruncated = "file truncated"
-	pieceSize     = 64 << 10
-	streamBeat    = time.Second            // between signs of life
-	pollFirst     = 4 * time.Millisecond   // after something came
-	pollLongest   = 100 * time.Millisecond // when nothing comes for long
+	streamBeat  = time.Second            // between signs of life
+	pollFirst   = 4 * time.Millisecond   // after something came
+	pollLongest = 100 * time.Millisecond // when nothing comes for long
 )
 
 // source is what a stream reads from.
@@ -70,14 +61,14 @@ func (s *sink) send(p piece, data []byte) error {
 		_, err := s.w.Write(data)
 		return err
 	}
-	f := frame{Offset: p.offset, Data: data, FileEvent: p.event}
+	f := cluster.FileFrame{Offset: p.offset, Data: data, FileEvent: p.event}
 	if p.file != s.file || p.event != "" {
 		f.File, s.file = p.file, p.file
 	}
 	return s.write(f)
 }
 
-func (s *sink) write(f frame) error {
+func (s *sink) write(f cluster.FileFrame) error {
 	text, err := json.Marshal(f)
 	if err != nil {
 		return err
@@ -89,7 +80,7 @@ func (s *sink) write(f frame) error {
 // pump carries everything from the source to the client; with follow it waits for more until ctx ends. It looks for
 // more often while something comes and ever more seldom while nothing does; nothing is looked at when nobody follows.
 func pump(ctx context.Context, from source, to *sink, follow bool) error {
-	buffer := make([]byte, pieceSize)
+	buffer := make([]byte, cluster.MaxFrameData)
 	pause, beat := pollFirst, time.Now()
 	for ctx.Err() == nil {
 		p, err := from.next(buffer)
@@ -113,7 +104,7 @@ func pump(ctx context.Context, from source, to *sink, follow bool) error {
 			return nil
 		}
 		if time.Since(beat) >= streamBeat && !to.plain {
-			if err := to.write(frame{}); err != nil {
+			if err := to.write(cluster.FileFrame{}); err != nil {
 				return err
 			}
 			to.flush()
@@ -173,14 +164,14 @@ func (s *fileSource) next(p []byte) (piece, error) {
 	}
 	if info.Size() < s.offset {
 		s.offset = 0
-		return piece{file: s.name, event: fileTruncated}, nil
+		return piece{file: s.name, event: cluster.FileTruncated}, nil
 	}
 	if there, err := s.tree.find(s.name); err != nil || !os.SameFile(there.info, info) {
 		if err == nil {
 			there.dir.Close()
 		}
 		s.gone = true
-		return piece{offset: s.offset, file: s.name, event: fileDeleted}, nil
+		return piece{offset: s.offset, file: s.name, event: cluster.FileDeleted}, nil
 	} else {
 		there.dir.Close()
 	}

@@ -189,7 +189,7 @@ func TestATruncatedLogIsReadAnew(t *testing.T) {
 	if err := os.Truncate(dir+"/alloc/logs/web.stdout.0", 0); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.next(make([]byte, 9)); err != nil || got.event != fileTruncated {
+	if got, err := s.next(make([]byte, 9)); err != nil || got.event != cluster.FileTruncated {
 		t.Errorf("%+v, %v", got, err)
 	}
 	write(t, dir, "alloc/logs/web.stdout.0", "new")
@@ -282,9 +282,9 @@ func TestFramesOfAFile(t *testing.T) {
 	defer cancel()
 	go func() { pw.CloseWithError(pump(ctx, s, &sink{w: pw, flush: func() {}}, true)) }()
 	frames := json.NewDecoder(pr)
-	next := func() frame {
+	next := func() cluster.FileFrame {
 		t.Helper()
-		var f frame
+		var f cluster.FileFrame
 		for f.Offset == 0 && f.File == "" && f.FileEvent == "" {
 			if err := frames.Decode(&f); err != nil {
 				t.Fatal(err)
@@ -305,14 +305,14 @@ func TestFramesOfAFile(t *testing.T) {
 	}
 	file.Truncate(0)
 	file.Close()
-	if f := next(); f.FileEvent != fileTruncated || f.Offset != 0 {
+	if f := next(); f.FileEvent != cluster.FileTruncated || f.Offset != 0 {
 		t.Errorf("%+v", f)
 	}
 	os.Remove(path)
-	if f := next(); f.FileEvent != fileDeleted {
+	if f := next(); f.FileEvent != cluster.FileDeleted {
 		t.Errorf("%+v", f)
 	}
-	if err := frames.Decode(new(frame)); !errors.Is(err, io.EOF) {
+	if err := frames.Decode(new(cluster.FileFrame)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v", err)
 	}
 }

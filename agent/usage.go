@@ -28,63 +28,15 @@ type sample struct {
 	used time.Duration
 }
 
-// The views of the statistics routes, in bytes, percent and MHz.
-type (
-	hostStats struct {
-		Memory           hostMemory
-		CPU              []hostCPU
-		DiskStats        []hostDisk
-		AllocDirStats    *hostDisk
-		DeviceStats      []struct{}
-		Uptime           uint64 // seconds
-		CPUTicksConsumed float64
-	}
-	hostMemory struct{ Total, Available, Used, Free uint64 }
-	hostCPU    struct {
-		CPU                string
-		User, System, Idle float64
-	}
-	hostDisk struct {
-		Device, Mountpoint             string
-		Size, Used, Available          uint64
-		UsedPercent, InodesUsedPercent float64
-	}
-	allocUsage struct {
-		ResourceUsage resourceUsage
-		Tasks         map[string]taskUsage
-		Timestamp     int64 // unix nanoseconds
-	}
-	taskUsage struct {
-		ResourceUsage resourceUsage
-		Timestamp     int64
-		Pids          map[string]resourceUsage
-	}
-	resourceUsage struct {
-		MemoryStats memoryStats
-		CpuStats    cpuStats
-		DeviceStats []struct{}
-	}
-	memoryStats struct {
-		RSS, Cache, Swap, Usage, MaxUsage, KernelUsage, KernelMaxUsage uint64
-		Measured                                                       []string
-	}
-	cpuStats struct {
-		SystemMode, UserMode, TotalTicks float64
-		ThrottledPeriods, ThrottledTime  uint64
-		Percent                          float64
-		Measured                         []string
-	}
-)
-
 // hostStats measures the machine. Processors are measured since the last call, at the first since their start.
-func (n *Node) hostStats() hostStats {
-	s := hostStats{CPU: []hostCPU{}, DiskStats: []hostDisk{}, DeviceStats: []struct{}{}}
+func (n *Node) hostStats() cluster.HostStats {
+	s := cluster.HostStats{CPU: []cluster.HostCPU{}, DiskStats: []cluster.HostDisk{}, DeviceStats: []struct{}{}}
 	if m, err := mem.VirtualMemory(); err == nil {
-		s.Memory = hostMemory{Total: m.Total, Available: m.Available, Used: m.Used, Free: m.Free}
+		s.Memory = cluster.HostMemory{Total: m.Total, Available: m.Available, Used: m.Used, Free: m.Free}
 	}
 	s.Uptime, _ = host.Uptime()
 	if d, err := disk.Usage(n.config.AllocDir); err == nil {
-		s.AllocDirStats = &hostDisk{Mountpoint: d.Path, Size: d.Total, Used: d.Used, Available: d.Free,
+		s.AllocDirStats = &cluster.HostDisk{Mountpoint: d.Path, Size: d.Total, Used: d.Used, Available: d.Free,
 			UsedPercent: d.UsedPercent, InodesUsedPercent: d.InodesUsedPercent}
 		s.DiskStats = append(s.DiskStats, *s.AllocDirStats)
 	}
@@ -104,7 +56,7 @@ func (n *Node) hostStats() hostStats {
 		if all <= 0 {
 			continue
 		}
-		one := hostCPU{CPU: times[i].CPU, User: 100 * (t.User + t.Nice) / all,
+		one := cluster.HostCPU{CPU: times[i].CPU, User: 100 * (t.User + t.Nice) / all,
 			System: 100 * (t.System + t.Irq + t.Softirq + t.Steal) / all, Idle: 100 * (t.Idle + t.Iowait) / all}
 		s.CPU = append(s.CPU, one)
 		s.CPUTicksConsumed += (100 - one.Idle) / 100 * n.coreMHz()
@@ -131,9 +83,9 @@ func (n *Node) coreMHz() float64 {
 }
 
 // allocStats measures the allocation's tasks that run, or the one named.
-func (n *Node) allocStats(ctx context.Context, r *runner, only string) (allocUsage, error) {
+func (n *Node) allocStats(ctx context.Context, r *runner, only string) (cluster.AllocResourceUsage, error) {
 	rec := r.record()
-	u := allocUsage{Tasks: map[string]taskUsage{}, Timestamp: now()}
+	u := cluster.AllocResourceUsage{Tasks: map[string]cluster.TaskResourceUsage{}, Timestamp: now()}
 	if only != "" && rec.group().Task(only) == nil {
 		return u, cluster.Errorf(cluster.CodeNotFound, "measure task: unknown task name %q", only)
 	}
@@ -171,7 +123,7 @@ func (n *Node) allocStats(ctx context.Context, r *runner, only string) (allocUsa
 }
 
 // taskUsage is a measurement as the API shows it: how busy the task was since the last, or since it began.
-func (n *Node) taskUsage(id string, began time.Time, s driver.Stats) taskUsage {
+func (n *Node) taskUsage(id string, began time.Time, s driver.Stats) cluster.TaskResourceUsage {
 	at := time.Now()
 	n.usage.mu.Lock()
 	if n.usage.tasks == nil || len(n.usage.tasks) > 10_000 { // attempts that ended are never asked for again
@@ -187,10 +139,10 @@ func (n *Node) taskUsage(id string, began time.Time, s driver.Stats) taskUsage {
 	if took := at.Sub(before.at); took > 0 {
 		percent = 100 * float64(max(s.CPUTime-before.used, 0)) / float64(took)
 	}
-	return taskUsage{Timestamp: at.UnixNano(), Pids: map[string]resourceUsage{}, ResourceUsage: resourceUsage{
+	return cluster.TaskResourceUsage{Timestamp: at.UnixNano(), Pids: map[string]cluster.ResourceUsage{}, ResourceUsage: cluster.ResourceUsage{
 		DeviceStats: []struct{}{},
-		MemoryStats: memoryStats{RSS: s.MemoryBytes, Usage: s.MemoryBytes, Measured: []string{"RSS", "Usage"}},
-		CpuStats: cpuStats{Percent: percent, TotalTicks: percent / 100 * n.coreMHz(), ThrottledPeriods: s.ThrottledPeriods,
+		MemoryStats: cluster.MemoryStats{RSS: s.MemoryBytes, Usage: s.MemoryBytes, Measured: []string{"RSS", "Usage"}},
+		CpuStats: cluster.CPUStats{Percent: percent, TotalTicks: percent / 100 * n.coreMHz(), ThrottledPeriods: s.ThrottledPeriods,
 			ThrottledTime: uint64(s.ThrottledTime), Measured: []string{"Percent", "TotalTicks", "Throttled Periods", "Throttled Time"}},
 	}}
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/a43e60e4/cluster"
-	"github.com/a43e60e4/cluster/server/api"
 )
 
 const (
@@ -154,7 +153,7 @@ func (h *apiHandler) fail(w *reply, hr *http.Request, err error) {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
 	code := cluster.CodeOf(err)
-	status := api.Status(code)
+	status := code.Status()
 	if s, ok := errors.AsType[*statusError](err); ok {
 		status = s.status
 	} else if code == cluster.CodeInternal && hr.Context().Err() == nil {
@@ -163,7 +162,7 @@ func (h *apiHandler) fail(w *reply, hr *http.Request, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if code != cluster.CodeInternal {
-		w.Header().Set(api.HeaderError, string(code))
+		w.Header().Set(cluster.HeaderError, string(code))
 	}
 	w.WriteHeader(status)
 	io.WriteString(w, err.Error())

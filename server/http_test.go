@@ -151,8 +151,8 @@ func TestInvalidJobsAreRefusedWithEveryReason(t *testing.T) {
 	if got.status != 500 || !strings.Contains(got.body, "Job ID contains a space") || !strings.Contains(got.body, "Job priority must be between [1, 100]") {
 		t.Errorf("%d %q", got.status, got.body)
 	}
-	if got.header.Get(api.HeaderError) != string(cluster.CodeRejected) {
-		t.Errorf("code is %q", got.header.Get(api.HeaderError))
+	if got.header.Get(cluster.HeaderError) != string(cluster.CodeRejected) {
+		t.Errorf("code is %q", got.header.Get(cluster.HeaderError))
 	}
 }
 
@@ -436,7 +436,7 @@ func TestFollowersPassOnWhatOnlyTheLeaderKnows(t *testing.T) {
 	}
 	follower.leader.Store(&Leadership{})
 	for _, method := range []string{"GET", "PUT"} {
-		if got := follower.ask(method, "/v1/jobs", `{}`); got.status != 500 || got.body != "No cluster leader" || got.header.Get(api.HeaderError) != "unavailable" {
+		if got := follower.ask(method, "/v1/jobs", `{}`); got.status != 500 || got.body != "No cluster leader" || got.header.Get(cluster.HeaderError) != "unavailable" {
 			t.Errorf("without a leader %s is answered with %d %q", method, got.status, got.body)
 		}
 	}

@@ -185,7 +185,7 @@ func FuzzAPI(f *testing.F) {
 		}
 		recorder := httptest.NewRecorder()
 		w.handler.ServeHTTP(recorder, r)
-		code := cluster.Code(recorder.Header().Get(api.HeaderError))
+		code := cluster.Code(recorder.Header().Get(cluster.HeaderError))
 		if recorder.Code >= 500 && code != cluster.CodeRejected && code != cluster.CodeConflict && code != cluster.CodeUnavailable {
 			t.Errorf("%s %s: %d %s", method, target, recorder.Code, recorder.Body)
 		}

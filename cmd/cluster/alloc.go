@@ -161,15 +161,11 @@ func (p *program) allocStop() *cli.Command {
 			if err != nil {
 				return err
 			}
-			id, err := c.allocID(client, c.Args().First())
+			a, err := c.allocation(client, c.Args().First())
 			if err != nil {
 				return err
 			}
-			a, _, err := client.Allocation(c.ctx(), id, api.Query{Namespace: c.lookup()})
-			if err != nil {
-				return err
-			}
-			answer, err := client.StopAllocation(c.ctx(), id, api.Query{Namespace: a.Namespace()})
+			answer, err := client.StopAllocation(c.ctx(), a.ID, api.Query{Namespace: a.Namespace()})
 			if err != nil {
 				return err
 			}
@@ -177,7 +173,7 @@ func (p *program) allocStop() *cli.Command {
 				c.out.line("Evaluation ID: %s", answer.EvalID)
 				return nil
 			}
-			return c.follow(client, following{job: a.Job, eval: answer.EvalID, alloc: id, goal: replaced, whole: c.Bool("verbose")})
+			return c.follow(client, following{job: a.Job, eval: answer.EvalID, alloc: a.ID, goal: replaced, whole: c.Bool("verbose")})
 		},
 	})
 }
@@ -193,11 +189,7 @@ func (p *program) allocRestart() *cli.Command {
 			if err != nil {
 				return err
 			}
-			id, err := c.allocID(client, c.Args().First())
-			if err != nil {
-				return err
-			}
-			a, _, err := client.Allocation(c.ctx(), id, api.Query{Namespace: c.lookup()})
+			a, err := c.allocation(client, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -211,8 +203,8 @@ func (p *program) allocRestart() *cli.Command {
 			if task != "" && c.Bool("all-tasks") {
 				return fmt.Errorf("restart allocation %s: -all-tasks and task %q exclude each other", a.ID.Short(), task)
 			}
-			req := api.AllocRestartRequest{TaskName: task, AllTasks: c.Bool("all-tasks")}
-			return client.RestartAllocation(c.ctx(), id, req, api.Query{Namespace: a.Namespace()})
+			req := cluster.AllocRestartRequest{TaskName: task, AllTasks: c.Bool("all-tasks")}
+			return client.RestartAllocation(c.ctx(), a.ID, req, api.Query{Namespace: a.Namespace()})
 		},
 	})
 }

@@ -110,6 +110,16 @@ func (c *call) allocID(client *api.Client, typed string) (cluster.ID, error) {
 	})
 }
 
+// allocation reads the allocation whose ID begins as typed.
+func (c *call) allocation(client *api.Client, typed string) (*cluster.Allocation, error) {
+	id, err := c.allocID(client, typed)
+	if err != nil {
+		return nil, err
+	}
+	a, _, err := client.Allocation(c.ctx(), id, api.Query{Namespace: c.lookup()})
+	return a, err
+}
+
 // nodeID finds a node by the beginning of its ID, or by its name.
 func (c *call) nodeID(client *api.Client, typed string) (cluster.ID, error) {
 	list, _, err := client.Nodes(c.ctx(), api.Query{})

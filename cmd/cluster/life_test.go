@@ -261,9 +261,9 @@ func (w *world) stopAlloc(id string) (any, error) {
 // logFile is how large a file of a task's output is before the next begins.
 const logFile = 64
 
-func (w *world) files() []api.FileEntry {
-	var list []api.FileEntry
-	w.eachFile(func(name, text string) { list = append(list, api.FileEntry{Name: name, Size: int64(len(text))}) })
+func (w *world) files() []cluster.FileEntry {
+	var list []cluster.FileEntry
+	w.eachFile(func(name, text string) { list = append(list, cluster.FileEntry{Name: name, Size: int64(len(text))}) })
 	return list
 }
 
@@ -294,7 +294,7 @@ func (w *world) logs(reply http.ResponseWriter, id string, q url.Values) {
 	for {
 		for text = w.output[name]; at < len(text); {
 			end := min(at+10, len(text), (at/logFile+1)*logFile)
-			f := api.Frame{Data: []byte(text[at:end]), Offset: int64(end - at/logFile*logFile)}
+			f := cluster.FileFrame{Data: []byte(text[at:end]), Offset: int64(end - at/logFile*logFile)}
 			if now := "alloc/logs/" + name + "." + strconv.Itoa(at/logFile); now != file {
 				file, f.File = now, now
 			}

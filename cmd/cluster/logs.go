@@ -258,7 +258,7 @@ func (l *logReader) drain(frames *api.Frames, w io.Writer) error {
 	}
 }
 
-func (l *logReader) take(f api.Frame, w io.Writer) error {
+func (l *logReader) take(f cluster.FileFrame, w io.Writer) error {
 	if f.File != "" {
 		l.file = f.File
 	}
@@ -351,7 +351,7 @@ func (l *logReader) resume(ctx context.Context, follow bool) error {
 
 // position is the offset, over all files named prefix and a number, of a place in one of them. gone reports that the
 // file has been rotated away: then the position is the start of the oldest that is left.
-func position(files []api.FileEntry, prefix, file string, offset int64) (total int64, gone bool) {
+func position(files []cluster.FileEntry, prefix, file string, offset int64) (total int64, gone bool) {
 	if file == "" {
 		return 0, false
 	}

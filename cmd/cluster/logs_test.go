@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster"
 )
 
 func TestLastLines(t *testing.T) {
@@ -32,7 +32,7 @@ func TestLastLines(t *testing.T) {
 }
 
 func TestPosition(t *testing.T) {
-	files := []api.FileEntry{{Name: "web.stdout.2", Size: 100}, {Name: "web.stdout.3", Size: 100}, {Name: "web.stdout.4", Size: 30},
+	files := []cluster.FileEntry{{Name: "web.stdout.2", Size: 100}, {Name: "web.stdout.3", Size: 100}, {Name: "web.stdout.4", Size: 30},
 		{Name: "web.stderr.3", Size: 7}, {Name: "other.stdout.3", Size: 7}}
 	for _, c := range []struct {
 		file   string

@@ -107,8 +107,8 @@ func (w *world) ServeHTTP(reply http.ResponseWriter, r *http.Request) {
 	answer, err := handle(arg, q, body)
 	reply.Header().Set(api.HeaderIndex, strconv.FormatUint(w.index, 10))
 	if err != nil {
-		reply.Header().Set(api.HeaderError, string(cluster.CodeOf(err)))
-		http.Error(reply, err.Error(), api.Status(cluster.CodeOf(err)))
+		reply.Header().Set(cluster.HeaderError, string(cluster.CodeOf(err)))
+		http.Error(reply, err.Error(), cluster.CodeOf(err).Status())
 		return
 	}
 	_ = json.NewEncoder(reply).Encode(answer)
@@ -179,7 +179,7 @@ func (w *world) routes() map[api.Route]func(string, url.Values, []byte) (any, er
 		},
 		api.AllocRead:       func(id string, _ args, _ []byte) (any, error) { return w.alloc(id) },
 		api.AllocStop:       func(id string, _ args, _ []byte) (any, error) { return w.stopAlloc(id) },
-		api.AllocRestart:    func(id string, _ args, _ []byte) (any, error) { return api.IndexResponse{Index: w.index}, nil },
+		api.AllocRestart:    func(id string, _ args, _ []byte) (any, error) { return cluster.IndexResponse{Index: w.index}, nil },
 		api.AllocNodeChecks: func(string, args, []byte) (any, error) { return w.checks(), nil },
 		api.FSList:          func(string, args, []byte) (any, error) { return w.files(), nil },
 		api.NodesList:       func(string, args, []byte) (any, error) { return w.nodeList(), nil },

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/a43e60e4/cluster"
 )
@@ -66,56 +65,6 @@ type AllocStopResponse struct {
 	Meta
 }
 
-// AllocRestartRequest names what to restart: one task, or the tasks that run, or (AllTasks) those that ended too.
-type AllocRestartRequest struct {
-	TaskName string
-	AllTasks bool
-}
-
-// AllocSignalRequest sends a signal to a task, or to all of an allocation where Task is empty.
-type AllocSignalRequest struct {
-	Task   string
-	Signal string // such as SIGHUP
-}
-
-// IndexResponse is the answer of writes that have nothing else to say.
-type IndexResponse struct{ Index uint64 }
-
-// AllocResourceUsage is what the tasks of an allocation use.
-type AllocResourceUsage struct {
-	ResourceUsage ResourceUsage
-	Tasks         map[string]TaskResourceUsage
-	Timestamp     int64 // unix nanoseconds
-}
-
-// TaskResourceUsage is what one task uses.
-type TaskResourceUsage struct {
-	ResourceUsage ResourceUsage
-	Timestamp     int64
-	Pids          map[string]ResourceUsage
-}
-
-// ResourceUsage is memory in bytes and computing power: Percent of one core, TotalTicks in MHz.
-type ResourceUsage struct {
-	MemoryStats MemoryStats
-	CpuStats    CPUStats
-	DeviceStats []struct{}
-}
-
-// MemoryStats is memory in bytes; Measured names the fields that the driver knows.
-type MemoryStats struct {
-	RSS, Cache, Swap, Usage, MaxUsage, KernelUsage, KernelMaxUsage uint64
-	Measured                                                       []string
-}
-
-// CPUStats is use of processors; Measured names the fields that the driver knows.
-type CPUStats struct {
-	SystemMode, UserMode, TotalTicks float64
-	ThrottledPeriods, ThrottledTime  uint64
-	Percent                          float64
-	Measured                         []string
-}
-
 // Allocations lists allocations.
 func (c *Client) Allocations(ctx context.Context, q Query) ([]AllocListStub, Meta, error) {
 	return read[[]AllocListStub](ctx, c, AllocsList.Path, q)
@@ -134,13 +83,13 @@ func (c *Client) StopAllocation(ctx context.Context, id cluster.ID, q Query) (*A
 }
 
 // RestartAllocation starts an allocation's tasks anew where they are.
-func (c *Client) RestartAllocation(ctx context.Context, id cluster.ID, req AllocRestartRequest, q Query) error {
+func (c *Client) RestartAllocation(ctx context.Context, id cluster.ID, req cluster.AllocRestartRequest, q Query) error {
 	_, err := c.Put(ctx, AllocRestart.URL(id.String()), q, req, nil)
 	return err
 }
 
 // SignalAllocation sends a signal to an allocation's tasks.
-func (c *Client) SignalAllocation(ctx context.Context, id cluster.ID, req AllocSignalRequest, q Query) error {
+func (c *Client) SignalAllocation(ctx context.Context, id cluster.ID, req cluster.AllocSignalRequest, q Query) error {
 	_, err := c.Put(ctx, AllocSignal.URL(id.String()), q, req, nil)
 	return err
 }
@@ -157,19 +106,9 @@ func (c *Client) AllocationChecks(ctx context.Context, id cluster.ID, q Query) (
 }
 
 // AllocationStats is what an allocation uses now.
-func (c *Client) AllocationStats(ctx context.Context, id cluster.ID, q Query) (*AllocResourceUsage, error) {
-	out, _, err := read[*AllocResourceUsage](ctx, c, AllocStats.URL(id.String()), q)
+func (c *Client) AllocationStats(ctx context.Context, id cluster.ID, q Query) (*cluster.AllocResourceUsage, error) {
+	out, _, err := read[*cluster.AllocResourceUsage](ctx, c, AllocStats.URL(id.String()), q)
 	return out, err
-}
-
-// FileEntry is a file of an allocation's directory.
-type FileEntry struct {
-	Name        string
-	IsDir       bool
-	Size        int64
-	FileMode    string // such as -rw-r--r--
-	ModTime     time.Time
-	ContentType string
 }
 
 // LogOptions say what of a task's output to read.
@@ -199,14 +138,14 @@ func (c *Client) Logs(ctx context.Context, id cluster.ID, o LogOptions, q Query)
 }
 
 // ListFiles lists a directory of an allocation; "/" is its root.
-func (c *Client) ListFiles(ctx context.Context, id cluster.ID, path string, q Query) ([]FileEntry, error) {
-	out, _, err := read[[]FileEntry](ctx, c, FSList.URL(id.String()), q.with("path", path))
+func (c *Client) ListFiles(ctx context.Context, id cluster.ID, path string, q Query) ([]cluster.FileEntry, error) {
+	out, _, err := read[[]cluster.FileEntry](ctx, c, FSList.URL(id.String()), q.with("path", path))
 	return out, err
 }
 
 // StatFile describes one file of an allocation.
-func (c *Client) StatFile(ctx context.Context, id cluster.ID, path string, q Query) (*FileEntry, error) {
-	out, _, err := read[*FileEntry](ctx, c, FSStat.URL(id.String()), q.with("path", path))
+func (c *Client) StatFile(ctx context.Context, id cluster.ID, path string, q Query) (*cluster.FileEntry, error) {
+	out, _, err := read[*cluster.FileEntry](ctx, c, FSStat.URL(id.String()), q.with("path", path))
 	return out, err
 }
 

@@ -37,9 +37,9 @@ func TestErrorsComeBackAsTheyWereRaised(t *testing.T) {
 		const text = "place group \"web\": no node has room\n * 3 lack cpu"
 		client := serve(t, Config{}, func(w http.ResponseWriter, _ *http.Request) {
 			if code != cluster.CodeInternal {
-				w.Header().Set(HeaderError, string(code))
+				w.Header().Set(cluster.HeaderError, string(code))
 			}
-			w.WriteHeader(Status(code))
+			w.WriteHeader(code.Status())
 			io.WriteString(w, text)
 		})
 		_, err := client.Get(context.Background(), "/v1/jobs", Query{}, nil)

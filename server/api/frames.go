@@ -8,19 +8,6 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
-// Frame is a piece of a file that is being followed. A frame without anything is a heartbeat.
-type Frame struct {
-	Offset    int64  `json:",omitempty"` // where the data ends in File
-	Data      []byte `json:",omitempty"` // at most 64 KiB
-	File      string `json:",omitempty"` // relative to the allocation's directory; at the start and when it changes
-	FileEvent string `json:",omitempty"` // "file deleted" or "file truncated"
-}
-
-// Heartbeat reports whether the frame says nothing but that the stream lives.
-func (f Frame) Heartbeat() bool {
-	return f.Offset == 0 && len(f.Data) == 0 && f.File == "" && f.FileEvent == ""
-}
-
 // Frames is a stream of frames, read either frame by frame or, as an io.Reader, as the bytes in them.
 // It is for one goroutine.
 type Frames struct {
@@ -35,14 +22,14 @@ func NewFrames(body io.ReadCloser) *Frames {
 }
 
 // Next is the next frame that is not a heartbeat, io.EOF at the end.
-func (f *Frames) Next() (Frame, error) {
+func (f *Frames) Next() (cluster.FileFrame, error) {
 	for {
-		var frame Frame
+		var frame cluster.FileFrame
 		if err := f.decoder.Decode(&frame); err != nil {
 			if errors.Is(err, io.ErrUnexpectedEOF) {
 				err = cluster.Errorf(cluster.CodeUnavailable, "read log stream: it broke off: %w", err)
 			}
-			return Frame{}, err
+			return cluster.FileFrame{}, err
 		}
 		if !frame.Heartbeat() {
 			return frame, nil

@@ -57,37 +57,6 @@ type NodeUpdateResponse struct {
 	Meta
 }
 
-// HostStats is what a machine has and uses, in bytes and percent.
-type HostStats struct {
-	Memory           HostMemory
-	CPU              []HostCPU
-	DiskStats        []HostDisk
-	AllocDirStats    *HostDisk
-	DeviceStats      []struct{}
-	Uptime           uint64 // seconds
-	CPUTicksConsumed float64
-}
-
-// HostMemory is a machine's memory in bytes.
-type HostMemory struct{ Total, Available, Used, Free uint64 }
-
-// HostCPU is the use of one processor in percent.
-type HostCPU struct {
-	CPU                string
-	User, System, Idle float64
-}
-
-// HostDisk is one file system of a machine.
-type HostDisk struct {
-	Device            string
-	Mountpoint        string
-	Size              uint64
-	Used              uint64
-	Available         uint64
-	UsedPercent       float64
-	InodesUsedPercent float64
-}
-
 // Nodes lists nodes.
 func (c *Client) Nodes(ctx context.Context, q Query) ([]NodeListStub, Meta, error) {
 	return read[[]NodeListStub](ctx, c, NodesList.Path, q)
@@ -115,8 +84,8 @@ func (c *Client) SetNodeEligibility(ctx context.Context, id cluster.ID, eligible
 }
 
 // NodeStats is what a node's machine has and uses.
-func (c *Client) NodeStats(ctx context.Context, id cluster.ID) (*HostStats, error) {
-	out, _, err := read[*HostStats](ctx, c, NodeStats.Path, Query{}.with("node_id", id.String()))
+func (c *Client) NodeStats(ctx context.Context, id cluster.ID) (*cluster.HostStats, error) {
+	out, _, err := read[*cluster.HostStats](ctx, c, NodeStats.Path, Query{}.with("node_id", id.String()))
 	return out, err
 }
 

@@ -16,8 +16,6 @@ const (
 	HeaderLastContact = "X-Nomad-LastContact" // milliseconds
 	HeaderKnownLeader = "X-Nomad-KnownLeader"
 	HeaderNextToken   = "X-Nomad-NextToken"
-	// HeaderError carries an error's cluster.Code, where the status alone would not give it back.
-	HeaderError = "X-Cluster-Error"
 	// HeaderRequestID names a write, so that sending it again does no harm.
 	HeaderRequestID = "X-Request-Id"
 )
@@ -119,26 +117,9 @@ func (m Meta) Write(h http.Header) {
 	}
 }
 
-// Status is the HTTP status of an error of the code.
-func Status(code cluster.Code) int {
-	switch code {
-	case cluster.CodeInvalid:
-		return http.StatusBadRequest
-	case cluster.CodeForbidden:
-		return http.StatusForbidden
-	case cluster.CodeNotFound:
-		return http.StatusNotFound
-	case cluster.CodeMethod:
-		return http.StatusMethodNotAllowed
-	case cluster.CodeTooLarge:
-		return http.StatusRequestEntityTooLarge
-	}
-	return http.StatusInternalServerError // as existing clients know it for refused jobs, conflicts and a missing leader
-}
-
 // codeOf is the code of an answer that is an error.
 func codeOf(status int, h http.Header) cluster.Code {
-	switch code := cluster.Code(h.Get(HeaderError)); code {
+	switch code := cluster.Code(h.Get(cluster.HeaderError)); code {
 	case cluster.CodeInvalid, cluster.CodeRejected, cluster.CodeNotFound, cluster.CodeForbidden, cluster.CodeConflict,
 		cluster.CodeUnavailable, cluster.CodeTooLarge, cluster.CodeMethod:
 		return code
