@@ -25,7 +25,7 @@ func DecodeTask(t Task, into any, notYet ...string) error {
 }
 
 // Decode reads options into the struct that into points at; its fields say by their tags what there may be:
-// `config:"name"` or `config:"name,required"`. A field is a string, bool, int, int64, []string, map[string]string, a struct
+// `config:"name"`, `config:"name,required"` or `config:"name,secret"`, whose values are in no error. A field is a string, bool, int, int64, []string, map[string]string, a struct
 // (a block), a pointer to one (a block that may be absent) or a slice of structs (a block that may be repeated).
 // Fields of options that are not given keep their values: they are the defaults.
 //
@@ -51,6 +51,7 @@ type decoder struct {
 	notYet      []string
 	unsupported []string
 	problems    []string
+	secret      bool // values are not to be shown
 }
 
 func (d *decoder) wrong(format string, args ...any) {
@@ -60,13 +61,14 @@ func (d *decoder) wrong(format string, args ...any) {
 // block decodes into a struct. path is the names of the blocks around it, each with a dot behind it.
 func (d *decoder) block(path string, options map[string]any, into reflect.Value) {
 	known := map[string]reflect.Value{}
+	secret := map[string]bool{}
 	for i := range into.NumField() {
 		tag, ok := into.Type().Field(i).Tag.Lookup("config")
 		if !ok {
 			continue
 		}
 		name, flags, _ := strings.Cut(tag, ",")
-		known[name] = into.Field(i)
+		known[name], secret[name] = into.Field(i), flags == "secret"
 		if value, given := options[name]; flags == "required" && (!given || value == nil || value == "") {
 			d.wrong("option %q is required", path+name)
 		}
@@ -76,7 +78,10 @@ func (d *decoder) block(path string, options map[string]any, into reflect.Value)
 		switch {
 		case options[name] == nil:
 		case ok:
+			outside := d.secret
+			d.secret = outside || secret[name]
 			d.value(path+name, options[name], field)
+			d.secret = outside
 		case slices.Contains(d.notYet, path+name):
 			d.unsupported = append(d.unsupported, path+name)
 		default:
@@ -150,7 +155,7 @@ func (d *decoder) value(path string, from any, into reflect.Value) {
 			return
 		}
 	}
-	d.wrong("option %q must be %s, not %s", path, wanted(into.Type()), given(from))
+	d.wrong("option %q must be %s, not %s", path, wanted(into.Type()), d.given(from))
 }
 
 func (d *decoder) strings(from any, into reflect.Value) bool {
@@ -199,7 +204,7 @@ func (d *decoder) stringMap(from any, into reflect.Value) bool {
 func (d *decoder) blocks(path string, from any, into reflect.Value) {
 	all, ok := asMaps(from)
 	if !ok {
-		d.wrong("option %q must be %s, not %s", path, wanted(into.Type()), given(from))
+		d.wrong("option %q must be %s, not %s", path, wanted(into.Type()), d.given(from))
 		return
 	}
 	out := reflect.MakeSlice(into.Type(), len(all), len(all))
@@ -293,7 +298,10 @@ func wanted(t reflect.Type) string {
 	return "one block"
 }
 
-func given(v any) string {
+func (d *decoder) given(v any) string {
+	if d.secret {
+		return fmt.Sprintf("what is given (a %T)", v)
+	}
 	switch v := v.(type) {
 	case string:
 		return "the string " + strconv.Quote(shorten(v))

@@ -24,7 +24,7 @@ type taskConfig struct {
 	Mount            []mountConfig     `config:"mount"`
 	Mounts           []mountConfig     `config:"mounts"`
 	Devices          []deviceConfig    `config:"devices"`
-	Auth             *authConfig       `config:"auth"`
+	Auth             *authConfig       `config:"auth,secret"`
 	AuthSoftFail     bool              `config:"auth_soft_fail"`
 	ForcePull        bool              `config:"force_pull"`
 	ImagePullTimeout string            `config:"image_pull_timeout"`

@@ -50,6 +50,9 @@ func (d *Driver) container(t driver.Task, c taskConfig, image string) (client.Co
 		config.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Env)) {
+		if name == "" || strings.ContainsAny(name, "=\x00") { // the engine's error would show the value
+			return client.ContainerCreateOptions{}, driver.Invalidf("env of task %q: %q is no name of a variable", t.Name, name)
+		}
 		config.Env = append(config.Env, name+"="+t.Env[name])
 	}
 	if config.ExposedPorts, host.PortBindings, err = ports(t, c); err != nil {

@@ -4,9 +4,12 @@ package docker
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -102,6 +105,78 @@ func TestLimits(t *testing.T) {
 	if err != nil || exit.Code != 137 || strings.Contains(drivertest.Output(t, task, "stdout"), "ate") {
 		t.Errorf("it ended with %+v, %v", exit, err)
 	}
+}
+
+func TestHardLimit(t *testing.T) {
+	d := open(t, Config{Options: options(sharedEngine(t)), Dir: t.TempDir(), CoreMHz: 1000})
+	task := probeTask(t, d, "work")
+	task.Resources.CPU, task.Config["cpu_hard_limit"] = 100, true
+	mustStart(t, d, task)
+	began := time.Now()
+	var stats driver.Stats
+	drivertest.Await(t, "the task is throttled", func() bool {
+		var err error
+		if stats, err = d.Stats(t.Context(), task.ID); err != nil {
+			t.Fatal(err)
+		}
+		return stats.ThrottledPeriods >= 10 && stats.ThrottledTime > 0
+	})
+	if lived := time.Since(began); stats.CPUTime > lived/5+200*time.Millisecond {
+		t.Errorf("with a tenth of a core it used %v in %v", stats.CPUTime, lived)
+	}
+}
+
+// TestSecretsStay looks for secrets where they do not belong: in logs, errors, labels and arguments.
+func TestSecretsStay(t *testing.T) {
+	const secret = "s3cr3t-77"
+	var log bytes.Buffer
+	d := open(t, Config{Options: options(sharedEngine(t)), Dir: t.TempDir(),
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	clean := func(what, text string) {
+		t.Helper()
+		if strings.Contains(text, secret) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("joe:"+secret))) {
+			t.Errorf("%s shows a secret: %s", what, text)
+		}
+	}
+	auth := map[string]any{"username": "joe", "password": secret}
+	task := probeTask(t, d, "serve")
+	task.Env["DB_PASSWORD"], task.Config["auth"] = secret, auth
+	mustStart(t, d, task)
+	waitFor(t, d, task.ID)
+	ready(t, task)
+	found, err := d.find(t.Context(), task.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean("the list of containers", fmt.Sprintf("%+v", found))
+	for _, config := range []map[string]any{
+		{"image": "127.0.0.1:1/missing:1", "auth": auth},
+		{"image": "127.0.0.1:1/missing:1", "auth": secret},
+		{"image": probeImage, "auth": []any{auth, auth}},
+		{"image": probeImage, "auth": map[string]any{"password": []any{secret}, "token": secret}},
+		{"image": probeImage, "command": "/missing"},
+		{"image": probeImage, "cap_add": []any{"NO_SUCH"}},
+	} {
+		broken := probeTask(t, d)
+		broken.Env["DB_PASSWORD"], broken.Config = secret, config
+		err := d.Start(t.Context(), broken, func(text string) { clean("a notice", text) })
+		if err == nil {
+			t.Errorf("%v works", config)
+			continue
+		}
+		clean("an error", err.Error())
+	}
+	nameless := probeTask(t, d, "serve")
+	nameless.Env[""] = secret
+	if err := d.Start(t.Context(), nameless, nil); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("a variable without a name: %v", err)
+	} else {
+		clean("an error", err.Error())
+	}
+	if err := d.Destroy(t.Context(), task.ID); err != nil {
+		t.Fatal(err)
+	}
+	clean("the log", log.String())
 }
 
 func TestDirectories(t *testing.T) {

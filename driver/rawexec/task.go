@@ -1,6 +1,7 @@
 package rawexec
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -24,12 +25,19 @@ type Options struct {
 	DeniedEnv  []string `config:"denied_envvars"` // patterns with "*"; no task has such a variable
 	HardLimits bool     `config:"hard_limits"`    // cpu and memory of the resources are limits, not weight and hint
 	NoCgroups  bool     `config:"no_cgroups"`     // of old versions; nothing depends on it
+	// Users and groups as which no task may run, as numbers and ranges of them: "0,10-20".
+	DeniedUIDs string `config:"denied_host_uids"`
+	DeniedGIDs string `config:"denied_host_gids"`
 }
 
 // DecodeOptions reads the options; those in the first result are known but not supported yet. All errors are in one.
 func DecodeOptions(from map[string]any) (o Options, unsupported []string, err error) {
-	unsupported, err = driver.Decode(from, &o, "denied_host_uids", "denied_host_gids")
-	return o, unsupported, err
+	if unsupported, err = driver.Decode(from, &o); err != nil {
+		return Options{}, nil, err
+	}
+	_, uids := parseIDs("denied_host_uids", o.DeniedUIDs)
+	_, gids := parseIDs("denied_host_gids", o.DeniedGIDs)
+	return o, unsupported, errors.Join(uids, gids)
 }
 
 // taskConfig is a task's `config` block.
@@ -49,6 +57,9 @@ func (d *Driver) process(t driver.Task) (Process, error) {
 	}
 	if c.OOMScoreAdj < -1000 || c.OOMScoreAdj > 1000 {
 		return Process{}, driver.Invalidf(`config of task %q: option "oom_score_adj" must be from -1000 to 1000, not %d`, t.Name, c.OOMScoreAdj)
+	}
+	if err := d.config.Options.allow(t); err != nil {
+		return Process{}, err
 	}
 	env := d.env(t.Env, c.DeniedEnv)
 	dir, err := workDir(t, c.WorkDir)
