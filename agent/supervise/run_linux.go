@@ -10,12 +10,20 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// heeded are the signals that the loop receives, unheeded those that would end us for no good reason.
+// They are caught all the same: what is ignored would be ignored in tasks, too.
+var (
+	heeded   = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT}
+	unheeded = []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE}
 )
 
 // supervisor is what Run keeps. Its loop is one goroutine, which alone touches agent and the fields
@@ -60,7 +68,9 @@ type supervisor struct {
 // replaces the process.
 //
 // SIGTERM, SIGINT and the end of ctx ask the agent to end and leave the tasks running, unless
-// StopTasks; a second signal ends at once. SIGHUP upgrades.
+// StopTasks; a second signal ends at once. SIGQUIT does the same after writing all stacks to standard
+// error. SIGHUP upgrades or, with StopTasks, is like SIGTERM: a terminal was closed. SIGUSR1, SIGUSR2
+// and SIGPIPE do nothing.
 func Run(ctx context.Context, c Config) (status int, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -175,7 +185,8 @@ func (s *supervisor) adapt() error {
 		}
 	}
 	signal.Notify(s.child, syscall.SIGCHLD)
-	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(s.signals, heeded...)
+	signal.Notify(discard, unheeded...)
 
 	sum := sha256.Sum256([]byte(s.config.Dir))
 	var reason string
@@ -228,9 +239,15 @@ func (s *supervisor) loop(ctx context.Context) (int, error) {
 		case <-s.child:
 			s.children.reap()
 		case sig := <-s.signals:
-			if sig == syscall.SIGHUP {
+			switch {
+			case sig == syscall.SIGHUP && s.config.StopTasks:
+				sig = syscall.SIGTERM
+			case sig == syscall.SIGHUP:
 				s.checkUpgrade()
 				continue
+			case sig == syscall.SIGQUIT:
+				stacks := make([]byte, 1<<20)
+				os.Stderr.Write(stacks[:runtime.Stack(stacks, true)])
 			}
 			if over := s.stop(sig.(syscall.Signal)); over {
 				return s.end(0)

@@ -115,6 +115,33 @@ func TestEndOfSupervisor(t *testing.T) {
 		h.ends(0)
 		h.allGone(pids)
 	})
+	t.Run("with its terminal", func(t *testing.T) {
+		h := newHouse(t, func(h *house) { h.rc.StopTasks = true }).begin()
+		st := h.start(h.sh("task", "sleep 1000"))
+		h.cmd.Process.Signal(syscall.SIGHUP)
+		h.ends(0)
+		h.allGone([]int{st.PID})
+	})
+	t.Run("with all stacks", func(t *testing.T) {
+		h := newHouse(t).begin()
+		st := h.start(h.sh("task", "sleep 1000"))
+		h.cmd.Process.Signal(syscall.SIGQUIT)
+		h.ends(2) // Go's status of an agent that wrote its own
+		if !alive(st.PID) {
+			t.Error("the task did not survive")
+		}
+	})
+	t.Run("not at all", func(t *testing.T) {
+		h := newHouse(t).begin()
+		for _, sig := range unheeded {
+			h.cmd.Process.Signal(sig)
+		}
+		for range 100 { // they have arrived by now
+			if _, err := h.c.List(h.ctx()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	t.Run("without its tasks", func(t *testing.T) {
 		h := newHouse(t).begin()
 		st := h.start(h.sh("task", "echo before; "+h.gate("go", "echo after; exit 3")))

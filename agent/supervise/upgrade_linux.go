@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -210,8 +212,10 @@ func (s *supervisor) exec(b *bequest) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var handled, old unix.Sigset_t
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} {
-		handled.Val[0] |= 1 << (sig - 1)
+	for _, sig := range slices.Concat(heeded, unheeded) {
+		n := uint(sig.(syscall.Signal)) - 1
+		bits := uint(unsafe.Sizeof(handled.Val[0])) * 8
+		handled.Val[n/bits] |= 1 << (n % bits)
 	}
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &handled, &old); err != nil {
 		return fmt.Errorf("block signals: %w", err)

@@ -92,6 +92,8 @@ func agentDir(c AgentConfig) (dir dataDir, remove func(), err error) {
 func runSupervised(ctx context.Context, start agentStart, client *supervise.Client) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// These are the supervisor's affair, or nobody's; by default they would end us.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	dir, _, err := agentDir(start.Config)
 	if err != nil {
 		return err
