@@ -270,21 +270,24 @@ const farewell = time.Second
 // serve answers HTTP on a listener until ctx ends. It returns when the last answer is given.
 func (r *running) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	s := server.HTTPServer(ctx, handler, r.logger)
-	closed := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(closed)
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-		defer cancel()
-		if s.Shutdown(limited) != nil {
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	select {
+	case <-ctx.Done():
+	case err := <-served:
+		if ctx.Err() == nil { // else the listener's owner was faster than this
 			s.Close()
+			return fmt.Errorf("answer on %s: %w", listener.Addr(), err)
 		}
-	})
-	err := s.Serve(listener)
-	if !stop() {
-		<-closed
-		return nil
+		served <- err
 	}
-	return fmt.Errorf("answer on %s: %w", listener.Addr(), err)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if s.Shutdown(limited) != nil {
+		s.Close()
+	}
+	<-served
+	return nil
 }
 
 func named(part string, err error) error {
