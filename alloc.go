@@ -74,7 +74,6 @@ type AllocationRare struct {
 	PreviousAllocation ID     // the one that it replaces
 	NextAllocation     ID     // the one that replaces it
 	FollowupEvalID     ID     // the evaluation that will replace it after a delay
-	RestartRequested   int64  // the newest wish of a user to restart it, unix nanoseconds
 	Reschedules        []RescheduleEvent
 }
 

@@ -97,7 +97,6 @@ type allocationWire struct {
 	AllocationStub
 	Job              *Job   `json:",omitempty"`
 	AllocModifyIndex uint64 `json:",omitzero"`
-	RestartRequested int64  `json:",omitzero"`
 	Passing          uint64 `json:",omitzero"`
 	Index            int32  `json:",omitzero"`
 }
@@ -258,7 +257,7 @@ func (v TaskStateView) state(name string) TaskState {
 // MarshalJSON writes the reference's Allocation object.
 func (a *Allocation) MarshalJSON() ([]byte, error) {
 	return json.Marshal(allocationWire{AllocationStub: a.Stub(), Job: a.Job, AllocModifyIndex: a.AllocModifyIndex,
-		RestartRequested: a.Details().RestartRequested, Passing: a.Passing, Index: a.Index})
+		Passing: a.Passing, Index: a.Index})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes. The job must be there: an allocation is nothing without it.
@@ -297,12 +296,12 @@ func (a *Allocation) UnmarshalJSON(text []byte) error {
 func (w *allocationWire) rare() *AllocationRare {
 	r := AllocationRare{DesiredDescription: w.DesiredDescription, ClientDescription: w.ClientDescription,
 		PreviousAllocation: w.PreviousAllocation, NextAllocation: w.NextAllocation,
-		FollowupEvalID: w.FollowupEvalID, RestartRequested: w.RestartRequested}
+		FollowupEvalID: w.FollowupEvalID}
 	if w.RescheduleTracker != nil {
 		r.Reschedules = w.RescheduleTracker.Events
 	}
 	if r.DesiredDescription+r.ClientDescription == "" && r.PreviousAllocation.IsZero() && r.NextAllocation.IsZero() &&
-		r.FollowupEvalID.IsZero() && r.RestartRequested == 0 && len(r.Reschedules) == 0 {
+		r.FollowupEvalID.IsZero() && len(r.Reschedules) == 0 {
 		return nil
 	}
 	return &r

@@ -20,7 +20,7 @@ func TestAllocationSurvivesTheWire(t *testing.T) {
 		Ports: []AllocatedPort{{Label: "http", HostIP: "127.0.0.1", Value: 20001, To: 8080}},
 		TaskStates: []TaskState{{Name: "main", StartedAt: 5, LastRestart: 6, Restarts: 2, State: TaskRunning, Events: []TaskEvent{
 			{Type: EventReceived, Time: 3}, {Type: EventTerminated, Time: 4, Details: &EventDetails{ExitCode: 3, Signal: 9}}}}},
-		Rare:        &AllocationRare{DesiredDescription: "why", PreviousAllocation: ID{9}, RestartRequested: 77},
+		Rare:        &AllocationRare{DesiredDescription: "why", PreviousAllocation: ID{9}},
 		CreateIndex: 10, ModifyIndex: 12, AllocModifyIndex: 11, CreateTime: 100, ModifyTime: 200, HealthTime: 150,
 		Passing: 3, Index: 2, DesiredStatus: DesiredStop, ClientStatus: ClientRunning, Health: HealthUnhealthy,
 	}

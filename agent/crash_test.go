@@ -39,25 +39,37 @@ func tell(t *testing.T, w *world) *story {
 	return s
 }
 
-// steps are what the servers do, at their times.
-func (s *story) steps() []struct {
+// act is what users and servers do at a time, again and again until it reports that it is done.
+type act struct {
 	at time.Duration
-	do func()
-} {
-	return []struct {
-		at time.Duration
-		do func()
-	}{
-		{30 * time.Second, func() {
-			s.w.change(s.a, func(a *cluster.Allocation) {
-				*a = *a.WithDetails(func(r *cluster.AllocationRare) { r.RestartRequested = 1 })
-			})
-		}},
-		{60 * time.Second, func() {
+	do func(n *incarnation) bool
+}
+
+func (s *story) acts() []act {
+	return []act{
+		{30 * time.Second, s.restart},
+		{60 * time.Second, func(*incarnation) bool {
 			s.w.change(s.a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+			return true
 		}},
-		{90 * time.Second, func() {}},
+		{90 * time.Second, func(*incarnation) bool { return true }},
 	}
+}
+
+// restart is a user who wants the first allocation restarted, and asks again where the agent died without a trace of it.
+func (s *story) restart(n *incarnation) bool {
+	run := n.node.runner(s.a.ID)
+	if run == nil {
+		return false
+	}
+	web := run.record().Tasks[0]
+	if web.Attempt > 3 {
+		return true
+	}
+	if web.Stage == stageRunning && web.Ending.Why == reasonNone {
+		n.restart(s.a.ID)
+	}
+	return false
 }
 
 // check compares the end with what must have come of it: every attempt started once, every end counted once.
@@ -112,12 +124,11 @@ func play(t *testing.T, dieAt int, away time.Duration) (points []string) {
 			default:
 			}
 		}
-		for _, step := range s.steps() {
-			for time.Since(begun) < step.at {
+		for _, act := range s.acts() {
+			for time.Since(begun) < act.at || !act.do(n) {
 				sleep(250 * time.Millisecond)
 				revive()
 			}
-			step.do()
 		}
 		n.stop()
 		name := "the end"

@@ -178,10 +178,10 @@ func TestAUserRestartIsImmediateAndNotCounted(t *testing.T) {
 			j.TaskGroups[0].Tasks[0].RestartPolicy.Attempts = 0
 		}, "web", "side"), nil)
 		sleep(time.Second)
-		for i := range 3 {
-			w.change(a, func(a *cluster.Allocation) {
-				*a = *a.WithDetails(func(r *cluster.AllocationRare) { r.RestartRequested = int64(i + 1) })
-			})
+		for range 3 {
+			if !n.restart(a.ID) {
+				t.Fatal("the wish was refused")
+			}
 			sleep(time.Second)
 		}
 		got := w.alloc(a.ID)

@@ -17,14 +17,13 @@ type record struct {
 	Tasks   []taskRecord        // in the order of the group's
 	Status  cluster.ClientStatus
 	// Checks holds the last result (success or failure) of each check of what runs, by the ID of the check.
-	Checks         map[string]string `json:",omitempty"`
-	Passing        uint64
-	Health         cluster.HealthStatus
-	HealthTime     int64 // when Health was decided
-	Watched        int64 // since when the health of this deployment is watched
-	GoodSince      int64 // since when all that health asks for holds; 0: it does not
-	RestartsHeeded int64 // the newest RestartRequested that was carried out
-	Orphan         bool  // the servers know nothing of it any more
+	Checks     map[string]string `json:",omitempty"`
+	Passing    uint64
+	Health     cluster.HealthStatus
+	HealthTime int64 // when Health was decided
+	Watched    int64 // since when the health of this deployment is watched
+	GoodSince  int64 // since when all that health asks for holds; 0: it does not
+	Orphan     bool  // the servers know nothing of it any more
 }
 
 // recordVersion is the version that this program writes, and the newest that it reads.
@@ -73,7 +72,7 @@ type ending struct {
 
 // newRecord is the record of an allocation that was just received.
 func newRecord(a *cluster.Allocation, boot string, now int64) record {
-	r := record{Version: recordVersion, Boot: boot, Alloc: a, Watched: now, RestartsHeeded: a.Details().RestartRequested}
+	r := record{Version: recordVersion, Boot: boot, Alloc: a, Watched: now}
 	if group := a.Group(); group != nil {
 		for i := range group.Tasks {
 			t := taskRecord{TaskState: cluster.TaskState{Name: group.Tasks[i].Name}, Oldest: 1}

@@ -271,14 +271,7 @@ func (r *runner) assign(a *cluster.Allocation) {
 		r.log.Error("the servers changed the tasks of a running allocation: the change is ignored", "index", a.AllocModifyIndex)
 		return
 	}
-	rec := r.rec.assigned(a, now())
-	if asked := a.Details().RestartRequested; asked > rec.RestartsHeeded {
-		rec.RestartsHeeded = asked
-		for i := range rec.Tasks {
-			rec = rec.restarted(i, false, now())
-		}
-	}
-	r.set(rec, keepProcess)
+	r.set(r.rec.assigned(a, now()), keepProcess)
 }
 
 // do carries out one step.

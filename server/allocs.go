@@ -115,7 +115,7 @@ func (h *apiHandler) stopAlloc(r *request) (written, error) {
 	}
 	now := time.Now()
 	eval := newEval(cluster.IDFrom(dice(), 0), alloc.Job, cluster.TriggerAllocStop, now)
-	result, err := h.Core.Apply(r.Context(), &state.TransitionAllocs{
+	result, err := h.Core.Apply(r.Context(), &state.StopAllocs{
 		At: now.UnixNano(), RequestID: r.requestID(),
 		Stops: []cluster.Stop{{ID: id, Description: "stopped by a user"}},
 		Evals: []cluster.Evaluation{eval},

@@ -76,7 +76,7 @@ func (w *world) jobOf(kind string, status cluster.ClientStatus, stop bool) {
 	for a := range w.Snapshot().Allocs() {
 		w.apply(&state.ReportAllocs{At: garbageTime, Updates: []cluster.AllocUpdate{{ID: a.ID, ClientStatus: status}}})
 		if stop {
-			w.apply(&state.TransitionAllocs{At: garbageTime, Stops: []cluster.Stop{{ID: a.ID}}})
+			w.apply(&state.StopAllocs{At: garbageTime, Stops: []cluster.Stop{{ID: a.ID}}})
 		}
 	}
 	if stop {

@@ -291,24 +291,12 @@ func sameEvent(a, b cluster.TaskEvent) bool {
 	return a.Details == nil || *a.Details == *b.Details
 }
 
-func (c *TransitionAllocs) apply(w *writer) (Result, error) {
+func (c *StopAllocs) apply(w *writer) (Result, error) {
 	var result Result
 	for i := range c.Stops {
 		if !w.stop(&c.Stops[i]) {
 			result.Unknown = append(result.Unknown, c.Stops[i].ID)
 		}
-	}
-	for _, id := range c.Restarts {
-		old := w.alloc(id)
-		if old == nil {
-			result.Unknown = append(result.Unknown, id)
-			continue
-		}
-		if old.Terminal() {
-			continue
-		}
-		next := old.WithDetails(func(r *cluster.AllocationRare) { r.RestartRequested = w.at })
-		w.replaceByServers(old, next)
 	}
 	w.putEvals(c.Evals)
 	return result, nil

@@ -71,20 +71,20 @@ func TestAReportIsNotTheServersChange(t *testing.T) {
 	}
 }
 
-func TestStopAndRestart(t *testing.T) {
+func TestStop(t *testing.T) {
 	s, ids := running(t)
-	r := s.do(&TransitionAllocs{At: s.now, Stops: []cluster.Stop{{ID: ids[0], Description: "asked"}, {ID: id(77)}},
-		Restarts: []cluster.ID{ids[1], ids[0]}, Evals: []cluster.Evaluation{*testEval(5, testJob("web"))}})[0]
+	r := s.do(&StopAllocs{At: s.now, Stops: []cluster.Stop{{ID: ids[0], Description: "asked"}, {ID: id(77)}},
+		Evals: []cluster.Evaluation{*testEval(5, testJob("web"))}})[0]
 	if !slices.Equal(r.Unknown, []cluster.ID{id(77)}) {
 		t.Fatalf("result: %+v", r)
 	}
 	sn := s.Snapshot()
 	a, b := sn.Alloc(ids[0]), sn.Alloc(ids[1])
-	if a.DesiredStatus != cluster.DesiredStop || a.ClientStatus != cluster.ClientPending || a.Details().RestartRequested != 0 || !a.Occupies() {
+	if a.DesiredStatus != cluster.DesiredStop || a.ClientStatus != cluster.ClientPending || !a.Occupies() || a.AllocModifyIndex != s.index {
 		t.Fatalf("stopped: %+v", a)
 	}
-	if b.Details().RestartRequested != s.now-1e9 || b.AllocModifyIndex != s.index || sn.Eval(id(5)) == nil {
-		t.Fatalf("restarted: %+v", b)
+	if b.DesiredStatus != cluster.DesiredRun || sn.Eval(id(5)) == nil {
+		t.Fatalf("not stopped: %+v", b)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestServicesAreThoseThatPassWhileTheyShouldRun(t *testing.T) {
 	if got := s.Snapshot().Service("default", "site"); got.Index != s.index || len(got.endpoints) != 1 || len(old.endpoints) != 2 {
 		t.Fatalf("one fails: %+v, before: %+v", got, old)
 	}
-	s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[1]}}})
+	s.do(&StopAllocs{Stops: []cluster.Stop{{ID: ids[1]}}})
 	if got := s.Snapshot().Service("default", "site"); endpoints() != "" || got.Index != s.index {
 		t.Fatalf("none: %+v", got)
 	}

@@ -194,7 +194,7 @@ func benchWake(b *testing.B, s *Store, index uint64) {
 	for n := range rounds {
 		for a := range s.Snapshot().AllocsByNode(id(uint32(n))) {
 			index++
-			entry, _ := Encode(&TransitionAllocs{At: a.CreateTime, Restarts: []cluster.ID{a.ID}})
+			entry, _ := Encode(&StopAllocs{At: a.CreateTime, Stops: []cluster.Stop{{ID: a.ID}}})
 			start := time.Now()
 			if _, err := s.Apply(index, entry); err != nil {
 				b.Fatal(err)

@@ -14,7 +14,7 @@ const (
 	KindUpsertEvals
 	KindCommitPlan
 	KindReportAllocs
-	KindTransitionAllocs
+	KindStopAllocs
 	KindRegisterNode
 	KindNodeStatus
 	KindNodeEligibility
@@ -95,12 +95,11 @@ type ReportAllocs struct {
 	Evals   []cluster.Evaluation
 }
 
-// TransitionAllocs is a user's wish to stop or restart allocations.
-type TransitionAllocs struct {
+// StopAllocs is a user's wish to stop allocations.
+type StopAllocs struct {
 	At        int64
 	RequestID string
 	Stops     []cluster.Stop
-	Restarts  []cluster.ID
 	Evals     []cluster.Evaluation
 }
 
@@ -199,7 +198,7 @@ type Result struct {
 	JobModifyIndex uint64       // RegisterJob, DeregisterJob: the job's afterwards
 	EvalID         cluster.ID   // RegisterJob, DeregisterJob: the evaluation that was stored
 	NewVersion     bool         // RegisterJob: the job was new or changed
-	Unknown        []cluster.ID // ReportAllocs, TransitionAllocs: allocations that are not there
+	Unknown        []cluster.ID // ReportAllocs, StopAllocs: allocations that are not there
 	Plan           PlanResult   // CommitPlan
 	Reaped         int          // Reap
 	Repeated       bool         // the answer to an earlier request of the same ID
@@ -220,7 +219,7 @@ func (c *DeregisterJob) kind() Kind     { return KindDeregisterJob }
 func (c *UpsertEvals) kind() Kind       { return KindUpsertEvals }
 func (c *CommitPlan) kind() Kind        { return KindCommitPlan }
 func (c *ReportAllocs) kind() Kind      { return KindReportAllocs }
-func (c *TransitionAllocs) kind() Kind  { return KindTransitionAllocs }
+func (c *StopAllocs) kind() Kind        { return KindStopAllocs }
 func (c *RegisterNode) kind() Kind      { return KindRegisterNode }
 func (c *NodeStatus) kind() Kind        { return KindNodeStatus }
 func (c *NodeEligibility) kind() Kind   { return KindNodeEligibility }
@@ -236,7 +235,7 @@ func (c *DeregisterJob) at() int64     { return c.At }
 func (c *UpsertEvals) at() int64       { return c.At }
 func (c *CommitPlan) at() int64        { return c.At }
 func (c *ReportAllocs) at() int64      { return c.At }
-func (c *TransitionAllocs) at() int64  { return c.At }
+func (c *StopAllocs) at() int64        { return c.At }
 func (c *RegisterNode) at() int64      { return c.At }
 func (c *NodeStatus) at() int64        { return c.At }
 func (c *NodeEligibility) at() int64   { return c.At }
@@ -252,7 +251,7 @@ func (c *DeregisterJob) request() string     { return c.RequestID }
 func (c *UpsertEvals) request() string       { return "" }
 func (c *CommitPlan) request() string        { return "" }
 func (c *ReportAllocs) request() string      { return "" }
-func (c *TransitionAllocs) request() string  { return c.RequestID }
+func (c *StopAllocs) request() string        { return c.RequestID }
 func (c *RegisterNode) request() string      { return "" }
 func (c *NodeStatus) request() string        { return "" }
 func (c *NodeEligibility) request() string   { return c.RequestID }

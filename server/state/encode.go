@@ -23,7 +23,7 @@ var kinds = [...]struct {
 	KindUpsertEvals:       {"UpsertEvals", 1, func() Command { return new(UpsertEvals) }},
 	KindCommitPlan:        {"CommitPlan", 1, func() Command { return new(CommitPlan) }},
 	KindReportAllocs:      {"ReportAllocs", 1, func() Command { return new(ReportAllocs) }},
-	KindTransitionAllocs:  {"TransitionAllocs", 1, func() Command { return new(TransitionAllocs) }},
+	KindStopAllocs:        {"StopAllocs", 1, func() Command { return new(StopAllocs) }},
 	KindRegisterNode:      {"RegisterNode", 1, func() Command { return new(RegisterNode) }},
 	KindNodeStatus:        {"NodeStatus", 1, func() Command { return new(NodeStatus) }},
 	KindNodeEligibility:   {"NodeEligibility", 1, func() Command { return new(NodeEligibility) }},
@@ -237,18 +237,16 @@ func decodeIDs(d *decoder) []cluster.ID {
 	return decodeSlice(d, func(id *cluster.ID) { *id = d.rawID() })
 }
 
-func (c *TransitionAllocs) encode(e *encoder) {
+func (c *StopAllocs) encode(e *encoder) {
 	e.bytes(c.RequestID)
 	encodeStops(e, c.Stops)
-	encodeIDs(e, c.Restarts)
 	encodeEvals(e, c.Evals)
 }
 
-func (c *TransitionAllocs) decode(d *decoder) {
+func (c *StopAllocs) decode(d *decoder) {
 	c.At = d.base
 	c.RequestID = string(d.bytes())
 	c.Stops = decodeStops(d)
-	c.Restarts = decodeIDs(d)
 	c.Evals = decodeEvals(d)
 }
 

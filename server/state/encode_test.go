@@ -42,7 +42,7 @@ func samples(t testing.TB) []Command {
 		&UpsertEvals{At: 3, Evals: evals},
 		&CommitPlan{At: 4, Seed: [16]byte{1, 2}, Plan: plan},
 		&ReportAllocs{At: 5, Updates: []cluster.AllocUpdate{update, update, {ID: id(9)}}, Evals: evals},
-		&TransitionAllocs{At: 6, RequestID: "r", Stops: plan.Stops, Restarts: []cluster.ID{id(4)}, Evals: evals},
+		&StopAllocs{At: 6, RequestID: "r", Stops: plan.Stops, Evals: evals},
 		&RegisterNode{At: 7, Node: &node, Event: &event, Evals: evals},
 		&NodeStatus{At: 8, ID: id(1), Status: "down", Description: "why", Event: &event, Evals: evals},
 		&NodeEligibility{At: 9, RequestID: "r", ID: id(1), Eligibility: "eligible", Event: &event, Evals: evals},

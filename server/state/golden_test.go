@@ -58,7 +58,7 @@ func story(t testing.TB) []Command {
 		&RegisterJob{At: 1e18 + 7, Job: other, Eval: testEval(103, other)},
 		&CommitPlan{At: 1e18 + 8, Seed: [16]byte{15: 3}, Plan: cluster.Plan{Namespace: "default", JobID: "api", CreateIndex: 21, SnapshotIndex: 21,
 			Eval: done(103, other), Places: []cluster.Placement{{NodeID: id(1), TaskGroup: "web"}}}},
-		&TransitionAllocs{At: 1e18 + 9, Restarts: []cluster.ID{second}, Stops: []cluster.Stop{{ID: third, Description: "asked"}}, Evals: []cluster.Evaluation{*testEval(105, other)}},
+		&StopAllocs{At: 1e18 + 9, Stops: []cluster.Stop{{ID: third, Description: "asked"}}, Evals: []cluster.Evaluation{*testEval(105, other)}},
 		&NodeEligibility{At: 1e18 + 10, ID: id(2), Eligibility: cluster.NodeIneligible},
 		&NodeStatus{At: 1e18 + 11, ID: id(1), Status: cluster.NodeStatusDown, Evals: []cluster.Evaluation{*testEval(106, job)}},
 		&DeregisterJob{At: 1e18 + 12, Namespace: "default", ID: "api", Purge: true},

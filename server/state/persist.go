@@ -317,7 +317,6 @@ func encodeRare(e *encoder, r *cluster.AllocationRare) {
 	e.id(r.PreviousAllocation)
 	e.id(r.NextAllocation)
 	e.id(r.FollowupEvalID)
-	e.time(r.RestartRequested)
 	encodeReschedules(e, r.Reschedules)
 }
 
@@ -325,6 +324,6 @@ func decodeRare(d *decoder) *cluster.AllocationRare {
 	return &cluster.AllocationRare{
 		DesiredDescription: d.string(), ClientDescription: d.string(),
 		PreviousAllocation: d.id(), NextAllocation: d.id(), FollowupEvalID: d.id(),
-		RestartRequested: d.time(), Reschedules: decodeReschedules(d),
+		Reschedules: decodeReschedules(d),
 	}
 }

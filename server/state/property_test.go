@@ -71,12 +71,10 @@ func (w *world) command() Command {
 	case 7, 8:
 		return w.report()
 	case 9:
-		c := &TransitionAllocs{At: w.now}
+		c := &StopAllocs{At: w.now}
 		for _, a := range w.allocs() {
 			if w.flip("stop") {
 				c.Stops = append(c.Stops, cluster.Stop{ID: a.ID, Description: "asked", Lost: w.flip("lost")})
-			} else {
-				c.Restarts = append(c.Restarts, a.ID)
 			}
 		}
 		return c

@@ -48,10 +48,8 @@ var wakings = []struct {
 		}, false},
 	{"node's allocations, stop", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
 		func(s *store, ids []cluster.ID) {
-			s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0]}}})
+			s.do(&StopAllocs{Stops: []cluster.Stop{{ID: ids[0]}}})
 		}, true},
-	{"node's allocations, restart", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
-		func(s *store, ids []cluster.ID) { s.do(&TransitionAllocs{At: 1, Restarts: ids[:1]}) }, true},
 	{"node's allocations, node's status", func([]cluster.ID) Key { return NodeAllocsKey(id(1)) },
 		func(s *store, _ []cluster.ID) { s.do(&NodeStatus{ID: id(1), Status: cluster.NodeStatusDown}) }, false},
 	{"unknown node's allocations, registered", func([]cluster.ID) Key { return NodeAllocsKey(id(3)) },
@@ -61,14 +59,14 @@ var wakings = []struct {
 			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning})
 		}, false},
 	{"room, an allocation is to stop", func([]cluster.ID) Key { return TableKey(Room) },
-		func(s *store, ids []cluster.ID) { s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0]}}}) }, false},
+		func(s *store, ids []cluster.ID) { s.do(&StopAllocs{Stops: []cluster.Stop{{ID: ids[0]}}}) }, false},
 	{"room, an allocation has ended", func([]cluster.ID) Key { return TableKey(Room) },
 		func(s *store, ids []cluster.ID) {
 			s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientComplete})
 		}, true},
 	{"room, an allocation is lost", func([]cluster.ID) Key { return TableKey(Room) },
 		func(s *store, ids []cluster.ID) {
-			s.do(&TransitionAllocs{Stops: []cluster.Stop{{ID: ids[0], Lost: true}}})
+			s.do(&StopAllocs{Stops: []cluster.Stop{{ID: ids[0], Lost: true}}})
 		}, true},
 	{"room, an allocation is placed", func([]cluster.ID) Key { return TableKey(Room) }, func(s *store, _ []cluster.ID) { s.place("web", 1) }, false},
 	{"node", func([]cluster.ID) Key { return NodeKey(id(1)) },
