@@ -177,10 +177,10 @@ func visible(a *cluster.Allocation) uint64 {
 }
 
 // announce makes an allocation's visible services findable, withdraw the opposite.
-func (w *writer) announce(a *cluster.Allocation) { w.eachService(a, addEndpoint) }
-func (w *writer) withdraw(a *cluster.Allocation) { w.eachService(a, removeEndpoint) }
+func (w *writer) announce(a *cluster.Allocation) { w.eachService(a, inserted) }
+func (w *writer) withdraw(a *cluster.Allocation) { w.eachService(a, removed) }
 
-func (w *writer) eachService(a *cluster.Allocation, edit func([]endpoint, endpoint) []endpoint) {
+func (w *writer) eachService(a *cluster.Allocation, edit func([]endpoint, endpoint, func(a, b endpoint) int) []endpoint) {
 	bits := visible(a)
 	if bits == 0 {
 		return
@@ -194,7 +194,7 @@ func (w *writer) eachService(a *cluster.Allocation, edit func([]endpoint, endpoi
 		if !ok {
 			entry = new(serviceEntry)
 		}
-		if next := edit(entry.endpoints, endpoint{a.ID.Slot(), uint8(i)}); len(next) > 0 {
+		if next := edit(entry.endpoints, endpoint{a.ID.Slot(), uint8(i)}, endpoint.compare); len(next) > 0 {
 			w.services.set(key, &serviceEntry{endpoints: next, changed: w.index})
 			w.change(Services)
 		} else {
@@ -203,25 +203,6 @@ func (w *writer) eachService(a *cluster.Allocation, edit func([]endpoint, endpoi
 		}
 		w.touched.add(ServiceKey(key.namespace, key.name))
 	}
-}
-
-func addEndpoint(list []endpoint, e endpoint) []endpoint {
-	i, ok := slices.BinarySearchFunc(list, e, endpoint.compare)
-	if ok {
-		return list
-	}
-	if i == len(list) {
-		return append(list, e)
-	}
-	return slices.Insert(slices.Clone(list), i, e)
-}
-
-func removeEndpoint(list []endpoint, e endpoint) []endpoint {
-	i, ok := slices.BinarySearchFunc(list, e, endpoint.compare)
-	if !ok {
-		return list
-	}
-	return slices.Delete(slices.Clone(list), i, i+1)
 }
 
 func (c *ReportAllocs) apply(w *writer) (Result, error) {

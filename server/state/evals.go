@@ -49,7 +49,7 @@ func (w *writer) linkEval(eval *cluster.Evaluation) *jobEntry {
 		w.blocked.set(age, eval)
 	}
 	entry := w.jobForWrite(eval.Namespace, eval.JobID)
-	entry.evals = withAge(entry.evals, age)
+	entry.evals = inserted(entry.evals, age, created.compare)
 	if !eval.Done() {
 		entry.open++
 	}
@@ -70,20 +70,21 @@ func (w *writer) unlinkEval(eval *cluster.Evaluation) {
 	}
 }
 
-// withAge is the list with one more, in order. It may share memory with the old list, which stays as it was.
-func withAge(list []created, age created) []created {
-	i, ok := slices.BinarySearchFunc(list, age, created.compare)
+// inserted is the sorted list with one more. It may share memory with the old list, which stays as it was.
+func inserted[T any](list []T, one T, compare func(a, b T) int) []T {
+	i, ok := slices.BinarySearchFunc(list, one, compare)
 	if ok {
 		return list
 	}
 	if i == len(list) {
-		return append(list, age)
+		return append(list, one)
 	}
-	return slices.Insert(slices.Clone(list), i, age)
+	return slices.Insert(slices.Clone(list), i, one)
 }
 
-func withoutAge(list []created, age created) []created {
-	i, ok := slices.BinarySearchFunc(list, age, created.compare)
+// removed is the sorted list without one; the old list stays as it was.
+func removed[T any](list []T, one T, compare func(a, b T) int) []T {
+	i, ok := slices.BinarySearchFunc(list, one, compare)
 	if !ok {
 		return list
 	}
@@ -167,7 +168,7 @@ func (w *writer) linkDeployment(d *cluster.Deployment) *jobEntry {
 		w.active.remove(age)
 	}
 	entry := w.jobForWrite(d.Namespace, d.JobID)
-	entry.deployments = withAge(entry.deployments, age)
+	entry.deployments = inserted(entry.deployments, age, created.compare)
 	return entry
 }
 

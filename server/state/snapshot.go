@@ -34,9 +34,14 @@ type tableIndex struct {
 // Snapshot is the state at one index. It is immutable, and what it gives out must not be modified. Lists of allocations
 // come in ascending order of slots, which has no meaning but is stable and the same on every server.
 type Snapshot struct {
-	index       uint64
-	tables      [tables]tableIndex
-	allocCount  int
+	index      uint64
+	tables     [tables]tableIndex
+	allocCount int
+	content
+}
+
+// content is what is stored.
+type content struct {
 	allocs      vector[cluster.Allocation]
 	nodes       vector[nodeEntry]
 	jobs        vector[jobEntry]
@@ -51,6 +56,26 @@ type Snapshot struct {
 	namespaces  *table[string, *cluster.Namespace]
 	meta        *table[string, metaEntry]
 	requests    *table[string, remembered]
+}
+
+// freeze is the content as it is now; the receiver may be changed afterwards.
+func (c *content) freeze() content {
+	return content{
+		allocs:      c.allocs.freeze(),
+		nodes:       c.nodes.freeze(),
+		jobs:        c.jobs.freeze(),
+		nodeNumbers: c.nodeNumbers.freeze(),
+		jobNumbers:  c.jobNumbers.freeze(),
+		evals:       c.evals.freeze(),
+		pending:     c.pending.freeze(),
+		blocked:     c.blocked.freeze(),
+		deployments: c.deployments.freeze(),
+		active:      c.active.freeze(),
+		services:    c.services.freeze(),
+		namespaces:  c.namespaces.freeze(),
+		meta:        c.meta.freeze(),
+		requests:    c.requests.freeze(),
+	}
 }
 
 // Index is the index of the last entry applied.

@@ -24,21 +24,7 @@ type writer struct {
 	touched touched
 	used    slots
 	tables  [tables]tableIndex
-
-	allocs      vector[cluster.Allocation]
-	nodes       vector[nodeEntry]
-	jobs        vector[jobEntry]
-	nodeNumbers *table[cluster.ID, uint32]
-	jobNumbers  *table[cluster.JobKey, uint32]
-	evals       *table[cluster.ID, *cluster.Evaluation]
-	pending     *table[created, *cluster.Evaluation]
-	blocked     *table[created, *cluster.Evaluation]
-	deployments *table[cluster.ID, *cluster.Deployment]
-	active      *table[created, *cluster.Deployment]
-	services    *table[serviceKey, *serviceEntry]
-	namespaces  *table[string, *cluster.Namespace]
-	meta        *table[string, metaEntry]
-	requests    *table[string, remembered]
+	content
 
 	// What follows is the writer's own, to find things faster; the tables say the same.
 	nodeOf      map[cluster.ID]uint32
@@ -73,22 +59,24 @@ func compareIDs(a, b cluster.ID) int { return bytes.Compare(a[:], b[:]) }
 
 func newWriter() *writer {
 	w := &writer{
-		batch:       1,
-		nodeNumbers: newTable[cluster.ID, uint32](compareIDs),
-		jobNumbers:  newTable[cluster.JobKey, uint32](compareJobKeys),
-		evals:       newTable[cluster.ID, *cluster.Evaluation](compareIDs),
-		pending:     newTable[created, *cluster.Evaluation](created.compare),
-		blocked:     newTable[created, *cluster.Evaluation](created.compare),
-		deployments: newTable[cluster.ID, *cluster.Deployment](compareIDs),
-		active:      newTable[created, *cluster.Deployment](created.compare),
-		services:    newTable[serviceKey, *serviceEntry](serviceKey.compare),
-		namespaces:  newTable[string, *cluster.Namespace](strings.Compare),
-		meta:        newTable[string, metaEntry](strings.Compare),
-		requests:    newTable[string, remembered](strings.Compare),
-		nodeOf:      make(map[cluster.ID]uint32),
-		jobOf:       make(map[cluster.JobKey]uint32),
-		specOf:      make(map[*cluster.Job]uint32),
-		counting:    make(map[cluster.ID]*cluster.Deployment),
+		batch: 1,
+		content: content{
+			nodeNumbers: newTable[cluster.ID, uint32](compareIDs),
+			jobNumbers:  newTable[cluster.JobKey, uint32](compareJobKeys),
+			evals:       newTable[cluster.ID, *cluster.Evaluation](compareIDs),
+			pending:     newTable[created, *cluster.Evaluation](created.compare),
+			blocked:     newTable[created, *cluster.Evaluation](created.compare),
+			deployments: newTable[cluster.ID, *cluster.Deployment](compareIDs),
+			active:      newTable[created, *cluster.Deployment](created.compare),
+			services:    newTable[serviceKey, *serviceEntry](serviceKey.compare),
+			namespaces:  newTable[string, *cluster.Namespace](strings.Compare),
+			meta:        newTable[string, metaEntry](strings.Compare),
+			requests:    newTable[string, remembered](strings.Compare),
+		},
+		nodeOf:   make(map[cluster.ID]uint32),
+		jobOf:    make(map[cluster.JobKey]uint32),
+		specOf:   make(map[*cluster.Job]uint32),
+		counting: make(map[cluster.ID]*cluster.Deployment),
 	}
 	w.namespaces.set(cluster.DefaultNamespace, &cluster.Namespace{Name: cluster.DefaultNamespace, Description: "Default shared namespace"})
 	return w
@@ -196,23 +184,5 @@ func (w *writer) remove(t Table) {
 func (w *writer) publish() *Snapshot {
 	w.batch++
 	clear(w.counting)
-	return &Snapshot{
-		index:       w.index,
-		tables:      w.tables,
-		allocCount:  w.used.n,
-		allocs:      w.allocs.freeze(),
-		nodes:       w.nodes.freeze(),
-		jobs:        w.jobs.freeze(),
-		nodeNumbers: w.nodeNumbers.freeze(),
-		jobNumbers:  w.jobNumbers.freeze(),
-		evals:       w.evals.freeze(),
-		pending:     w.pending.freeze(),
-		blocked:     w.blocked.freeze(),
-		deployments: w.deployments.freeze(),
-		active:      w.active.freeze(),
-		services:    w.services.freeze(),
-		namespaces:  w.namespaces.freeze(),
-		meta:        w.meta.freeze(),
-		requests:    w.requests.freeze(),
-	}
+	return &Snapshot{index: w.index, tables: w.tables, allocCount: w.used.n, content: w.content.freeze()}
 }
