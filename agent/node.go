@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/driver"
 )
 
 // Node is a machine that runs allocations. Open makes it, Run is its life; ID, Self and Handler may be used
@@ -183,6 +184,9 @@ func (n *Node) runner(id cluster.ID) *runner {
 	return n.runners[id]
 }
 
+// knows reports whether there is a record of the allocation on this node, whatever became of it.
+func (n *Node) knows(id cluster.ID) bool { return n.runner(id) != nil }
+
 // ID is the node's.
 func (n *Node) ID() cluster.ID { return n.self.Load().ID }
 
@@ -242,6 +246,11 @@ func (n *Node) Run(ctx context.Context) error {
 	talk.Go(func() error { n.keepRegistered(talking, examined, registered); return nil })
 	talk.Go(func() error { n.follow(talking, registered); return nil })
 	talk.Go(func() error { n.keepClean(talking); return nil })
+	for _, d := range n.config.Drivers {
+		if c, ok := d.(driver.Cleaner); ok {
+			talk.Go(func() error { c.Run(talking, n.knows); return nil })
+		}
+	}
 	err := talk.Wait() // from here on nobody adds a runner
 
 	if n.config.StopTasks {

@@ -16,7 +16,7 @@ import (
 // A task is named by its ID, unique for every start of it ("<alloc>/<task>/<attempt>"). What runs does not depend on
 // the process that called Start: after the agent was killed and started again, the same IDs mean the same tasks.
 // It ends with its main process: what that leaves behind is killed.
-// A driver whose tasks have a file system of their own is a [Mounter] too.
+// A driver whose tasks have a file system of their own is a [Mounter] too; one with something to tidy up is a [Cleaner].
 type Driver interface {
 	// Fingerprint reports whether the driver can run tasks here and what nodes should say of it; the caller stamps
 	// UpdateTime. It may block for a few seconds; a machine without what the driver needs is Detected false, not an
@@ -47,6 +47,12 @@ type Driver interface {
 type Mounter interface {
 	// Mounts are the paths at which a task sees its directories.
 	Mounts() Mounts
+}
+
+// Cleaner is a driver that keeps more than its tasks, such as images.
+type Cleaner interface {
+	// Run removes what nobody needs any more, and tasks of allocations that are not known, until ctx ends.
+	Run(ctx context.Context, known func(alloc cluster.ID) bool)
 }
 
 // Mounts are the directories of a task, as it sees them.

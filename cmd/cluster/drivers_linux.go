@@ -26,7 +26,11 @@ func (c *machineConfig) openDrivers(client *supervise.Client) error {
 		return fmt.Errorf(`read plugin "docker": %w`, err)
 	}
 	c.warnIgnored("docker", ignored)
-	engine, err := docker.New(docker.Config{Options: dockerOptions, Dir: c.dir.docker(), CoreMHz: core, Logger: c.logger})
+	id, err := c.dir.nodeID()
+	if err != nil {
+		return err
+	}
+	engine, err := docker.New(docker.Config{Options: dockerOptions, Dir: c.dir.docker(), NodeID: id, CoreMHz: core, Logger: c.logger})
 	if err != nil {
 		return err
 	}

@@ -77,6 +77,7 @@ func TestContainer(t *testing.T) {
 	output, _ := json.Marshal(outputLabel{task.AllocDir, "web", task.LogConfig})
 	check("labels", c.Labels, map[string]string{
 		"own": "1", labelTask: task.ID, labelAlloc: task.AllocID.String(), labelOutput: string(output),
+		labelNode:                      task.NodeID.String(),
 		"com.hashicorp.nomad.job_name": "suite", "com.hashicorp.nomad.task_name": "web", "com.hashicorp.nomad.task_group_name": "group",
 	})
 	check("ports", h.PortBindings, network.PortMap{
@@ -213,7 +214,7 @@ func TestDecodeOptions(t *testing.T) {
 	if err != nil || o.Endpoint != "unix:///x" || !o.Volumes.Enabled || !o.allowsCap("sys_admin") || o.ContainerExistsAttempts != 5 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if !slices.Equal(unsupported, []string{"gc", "volumes.selinuxlabel"}) {
+	if !slices.Equal(unsupported, []string{"volumes.selinuxlabel"}) {
 		t.Errorf("unsupported %q", unsupported)
 	}
 	for option, want := range map[string]string{

@@ -22,6 +22,7 @@ const (
 	labelPrefix = "com.hashicorp.nomad."
 	labelAlloc  = labelPrefix + "alloc_id" // what tools for such clusters look for
 	labelTask   = "cluster.task"           // the task's ID
+	labelNode   = "cluster.node"           // the node's ID
 	labelOutput = "cluster.output"         // an outputLabel
 )
 
@@ -83,6 +84,7 @@ func (o Options) labels(t driver.Task, c taskConfig) (map[string]string, error) 
 		}
 	}
 	labels[labelAlloc], labels[labelTask], labels[labelOutput] = t.AllocID.String(), t.ID, string(output)
+	labels[labelNode] = t.NodeID.String()
 	return labels, nil
 }
 

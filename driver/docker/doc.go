@@ -10,6 +10,7 @@
 //	mounts.go      which paths of the node a container may see
 //	image.go       image names, pulling, whose errors are whose
 //	auth.go        credentials for registries
+//	clean.go       containers of lost allocations and images that nobody uses
 //	wait.go        until a container has ended, whatever the engine does meanwhile
 //	output.go      the engine's log → the task's log files, exactly once
 //	frames.go      the engine's log stream → messages

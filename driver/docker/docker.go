@@ -30,6 +30,9 @@ type Config struct {
 	Options Options
 	// Dir is the driver's own directory on disk; it is made if it is missing. It must be the same after a restart.
 	Dir string
+	// NodeID is in the labels of this node's containers, so that those whose allocations are lost can be told from
+	// those of other nodes on the same engine. Zero: none are removed.
+	NodeID cluster.ID
 	// CoreMHz is what one core of the node counts in MHz, for cpu_hard_limit; 0 refuses that option.
 	CoreMHz int
 	// CallTimeout is how long the engine may take to answer; 0: 30 s. Creating, starting and ending a container may
@@ -43,6 +46,7 @@ type Driver struct {
 	config Config
 	engine *engine
 	pulls  *pulls
+	pulled *pulledImages
 	log    *slog.Logger
 	locks  locks
 	seen   atomic.Bool // the engine has answered this driver before
@@ -53,6 +57,7 @@ type Driver struct {
 var (
 	_ driver.Driver  = (*Driver)(nil)
 	_ driver.Mounter = (*Driver)(nil)
+	_ driver.Cleaner = (*Driver)(nil)
 )
 
 // New makes a driver. It does not call the engine yet, which may come later. An error is one of the Config.
@@ -73,12 +78,16 @@ func New(c Config) (*Driver, error) {
 	if idle == 0 {
 		idle = 2 * time.Minute
 	}
+	pulled, err := openPulled(c.Dir, time.Now())
+	if err != nil {
+		c.Logger.Warn("images pulled before are not known to be ours, and stay", "err", err)
+	}
 	e, err := newEngine(c.Options, c.CallTimeout)
 	if err != nil {
 		return nil, err
 	}
 	return &Driver{
-		config: c, engine: e, log: c.Logger,
+		config: c, engine: e, log: c.Logger, pulled: pulled,
 		pulls: &pulls{engine: e, idle: idle, noticeEvery: 5 * time.Second, going: map[pullKey]*pull{}},
 		locks: locks{held: map[string]*lock{}}, engineFile: engineFileBytes,
 	}, nil
@@ -165,14 +174,17 @@ func (d *Driver) started(ctx context.Context, id string) (bool, error) {
 
 // haveImage sees to it that the image is on the node.
 func (d *Driver) haveImage(ctx context.Context, t driver.Task, c taskConfig, ref reference.Named, notice func(string)) error {
-	err := d.engine.call(ctx, func(ctx context.Context) error {
-		_, err := d.engine.api.ImageInspect(ctx, ref.String())
-		return err
-	})
-	if err != nil && !isMissing(err) {
+	release, err := d.locks.acquire(ctx, imageLock+ref.String())
+	if err != nil {
+		return fmt.Errorf("start task %q: %w", t.Name, err)
+	}
+	id, err := d.imageID(ctx, ref)
+	d.pulled.use(id, time.Now())
+	release()
+	if err != nil {
 		return fmt.Errorf("start task %q: look for image %q: %w", t.Name, reference.FamiliarString(ref), err)
 	}
-	local := err == nil
+	local := id != ""
 	if local && !c.ForcePull && !latest(ref) {
 		return nil
 	}
@@ -197,7 +209,16 @@ func (d *Driver) haveImage(ctx context.Context, t driver.Task, c taskConfig, ref
 		}
 		return nil
 	}
-	return wrap(err, "start task %q", t.Name)
+	if err != nil {
+		return fmt.Errorf("start task %q: %w", t.Name, err)
+	}
+	if now, err := d.imageID(ctx, ref); err == nil && now != id && now != "" {
+		err = d.pulled.change(now, ref.String(), time.Now())
+		if err != nil { // it is only not removed then
+			d.log.Warn("a pulled image is not on record", "err", err)
+		}
+	}
+	return nil
 }
 
 // run creates and starts the container. When it fails it leaves none, as far as the engine answers.

@@ -16,6 +16,7 @@ type Options struct {
 	TLS                     tlsOptions     `config:"tls"`
 	Auth                    authOptions    `config:"auth"`
 	Volumes                 volumesOptions `config:"volumes"`
+	GC                      gcOptions      `config:"gc"`
 	AllowPrivileged         bool           `config:"allow_privileged"`
 	AllowCaps               []string       `config:"allow_caps"`
 	AllowRuntimes           []string       `config:"allow_runtimes"`
@@ -43,6 +44,21 @@ type volumesOptions struct {
 	Enabled bool `config:"enabled"` // tasks may mount paths of the node outside their allocation
 }
 
+// gcOptions say what is removed when nobody needs it.
+type gcOptions struct {
+	Image      bool            `config:"image"`
+	ImageDelay string          `config:"image_delay"`
+	Container  bool            `config:"container"` // containers always go with their tasks
+	Dangling   danglingOptions `config:"dangling_containers"`
+}
+
+type danglingOptions struct {
+	Enabled       bool   `config:"enabled"`
+	Period        string `config:"period"`
+	CreationGrace string `config:"creation_grace"`
+	DryRun        bool   `config:"dry_run"` // say what would be removed, and leave it
+}
+
 type modesOptions struct {
 	Pid    []string `config:"pid"`
 	Ipc    []string `config:"ipc"`
@@ -52,7 +68,7 @@ type modesOptions struct {
 
 // notYetOptions are known to users of the driver elsewhere, and not supported yet.
 var notYetOptions = []string{
-	"gc", "nvidia_runtime", "infra_image", "infra_image_pull_timeout", "logging", "auth.helper", "volumes.selinuxlabel",
+	"nvidia_runtime", "infra_image", "infra_image_pull_timeout", "logging", "auth.helper", "volumes.selinuxlabel",
 	"windows_allow_insecure_container_admin",
 }
 
@@ -69,6 +85,10 @@ func DefaultOptions() Options {
 		AllowRuntimes:           []string{"runc", "nvidia"},
 		PullActivityTimeout:     "2m",
 		ContainerExistsAttempts: 5,
+		GC: gcOptions{
+			Image: true, ImageDelay: "3m", Container: true,
+			Dangling: danglingOptions{Enabled: true, Period: "5m", CreationGrace: "5m"},
+		},
 	}
 }
 
@@ -83,7 +103,13 @@ func DecodeOptions(from map[string]any) (Options, []string, error) {
 	if err != nil {
 		return Options{}, nil, err
 	}
-	for name, value := range map[string]string{"image_pull_timeout": o.ImagePullTimeout, "pull_activity_timeout": o.PullActivityTimeout} {
+	if !o.GC.Container {
+		unsupported = append(unsupported, "gc.container")
+	}
+	for name, value := range map[string]string{
+		"image_pull_timeout": o.ImagePullTimeout, "pull_activity_timeout": o.PullActivityTimeout, "gc.image_delay": o.GC.ImageDelay,
+		"gc.dangling_containers.period": o.GC.Dangling.Period, "gc.dangling_containers.creation_grace": o.GC.Dangling.CreationGrace,
+	} {
 		if _, err := duration(value); err != nil {
 			return Options{}, nil, fmt.Errorf("option %q must be a duration like \"2m\", not %q", name, value)
 		}
