@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -165,6 +166,8 @@ func explain(err error) error {
 		return errBusy
 	case errors.Is(err, raft.ErrRaftShutdown):
 		return errEnded
+	case errors.Is(err, syscall.ENOSPC):
+		return cluster.Errorf(cluster.CodeUnavailable, "commit command: %w: make room there and try again; what was accepted is safe", err)
 	}
 	return fmt.Errorf("commit command: %w", err)
 }
