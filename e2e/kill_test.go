@@ -88,7 +88,6 @@ type churn struct {
 	wanted map[string]int    // processes by "job release"
 	kept   map[string]string // the release by job of those that are changed
 	kills  []time.Time       // of the supervisor
-	both   []time.Time       // of both, of kills
 	enders int
 }
 
@@ -195,11 +194,8 @@ func (c *churn) strike() {
 		err = nil // it is about to be started
 	}
 	c.check(err)
-	switch what {
-	case "agent":
+	if what == "agent" {
 		return
-	case "both":
-		c.both = append(c.both, time.Now())
 	}
 	c.kills = append(c.kills, time.Now())
 	<-time.After(time.Duration(c.dice.IntN(400)) * time.Millisecond)
@@ -266,9 +262,9 @@ func (c *churn) checkProcesses() {
 	}
 }
 
-// near reports whether one of the kills fell into a task's life, or so shortly before or after that it may matter.
-func near(kills []time.Time, from, to time.Time) bool {
-	return slices.ContainsFunc(kills, func(at time.Time) bool {
+// struck reports whether the supervisor was killed in a task's life, or so shortly before or after that it may matter.
+func (c *churn) struck(from, to time.Time) bool {
+	return slices.ContainsFunc(c.kills, func(at time.Time) bool {
 		return at.After(from.Add(-2*time.Second)) && at.Before(to.Add(2*time.Second))
 	})
 }
@@ -286,23 +282,9 @@ func (c *churn) checkEnders() {
 			})
 		}))
 		for _, a := range list {
-			index, _ := strconv.Atoi(strings.Trim(a.Name[strings.Index(a.Name, "["):], "[]"))
-			task := a.TaskStates["app"]
-			code, message, ends := "", "", 0
-			for _, e := range task.Events {
-				if e.Type == "Terminated" {
-					code, message = e.Details["exit_code"], e.DisplayMessage
-					ends++
-				}
-			}
-			lost := strings.Contains(message, "Exit Message")
-			status := "failed"
-			if index == 0 && !lost {
-				status = "complete"
-			}
-			if ends != 1 || a.ClientStatus != status || task.Restarts != 0 || !lost && code != strconv.Itoa(index*3) ||
-				lost && !near(c.kills, task.StartedAt, task.FinishedAt) {
-				c.t.Errorf("%s should have ended with %d: %+v", a.Name, index*3, a)
+			lost, err := c.checkEnder(a)
+			if err != nil {
+				c.t.Errorf("%s: %v: %+v", a.Name, err, a)
 			}
 			if lost {
 				unknown++
@@ -312,6 +294,37 @@ func (c *churn) checkEnders() {
 		}
 	}
 	c.t.Logf("%d exit codes known, %d unknown, %d kills of a supervisor", exact, unknown, len(c.kills))
+}
+
+// checkEnder reports whether the end of one instance is said to be unknown.
+func (c *churn) checkEnder(a allocation) (lost bool, err error) {
+	index, err := strconv.Atoi(strings.Trim(a.Name[strings.Index(a.Name, "["):], "[]"))
+	if err != nil {
+		return false, err
+	}
+	task := a.TaskStates["app"]
+	var codes []string
+	for _, e := range task.Events {
+		if e.Type == "Terminated" {
+			codes = append(codes, e.Details["exit_code"])
+			lost = strings.Contains(e.DisplayMessage, "Exit Message")
+		}
+	}
+	status := "failed"
+	if index == 0 && !lost {
+		status = "complete"
+	}
+	switch {
+	case len(codes) != 1 || task.Restarts != 0:
+		return lost, fmt.Errorf("it ended %d times", len(codes))
+	case a.ClientStatus != status:
+		return lost, fmt.Errorf("it should be %s", status)
+	case lost && !c.struck(task.StartedAt, task.FinishedAt):
+		return lost, errors.New("its exit code is unknown, though somebody was there all the time")
+	case !lost && codes[0] != strconv.Itoa(index*3):
+		return lost, fmt.Errorf("it should have ended with %d", index*3)
+	}
+	return lost, nil
 }
 
 // checkFailer wants as many restarts as there were further starts. A kill of the supervisor in the middle of a start may
@@ -331,8 +344,7 @@ func (c *churn) checkFailer() {
 	c.t.Logf("the failer was started %d times and has %d restarts", starts, restarts)
 }
 
-// checkCounters wants every line of every log, once. Only what ended while neither agent nor supervisor lived may lack
-// its last lines.
+// checkCounters wants every line of every log, once, also of what ended while neither agent nor supervisor lived.
 func (c *churn) checkCounters() {
 	lines := 0
 	for job := range c.kept {
@@ -346,7 +358,7 @@ func (c *churn) checkCounters() {
 			if err != nil {
 				last = nil // asked to end before its first line, or even before it was started
 			}
-			n, err := c.countLines(a.ID, string(last), near(c.both, task.FinishedAt, task.FinishedAt))
+			n, err := c.countLines(a.ID, string(last))
 			if err != nil {
 				c.t.Errorf("log of %s: %v: %+v", a.Name, err, a)
 			}
@@ -364,22 +376,19 @@ func (c *churn) checkCounters() {
 	c.t.Logf("%d lines of counters", lines)
 }
 
-// countLines counts the lines of a log, which must be the numbers from 1 to last. Where the end may be missing, it may
-// end before last; where last is empty, nothing may have been written.
-func (c *churn) countLines(id, last string, cut bool) (int, error) {
+// countLines counts the lines of a log, which must be the numbers from 1 to last. Where last is empty, there may be none.
+func (c *churn) countLines(id, last string) (int, error) {
 	out, errs, err := c.run("alloc", "logs", id)
 	switch {
 	case last == "" && out == "":
 		return 0, nil
 	case err != nil:
 		return 0, fmt.Errorf("%w: %s", err, errs)
-	case out == "" && cut:
-		return 0, nil
 	}
 	if err := sequence(out); err != nil {
 		return 0, err
 	}
-	if !strings.HasPrefix(out, "1\n") || !cut && !strings.HasSuffix("\n"+out, "\n"+last) {
+	if !strings.HasPrefix(out, "1\n") || !strings.HasSuffix("\n"+out, "\n"+last) {
 		return 0, fmt.Errorf("it has the lines from %.10q to %q, and the last was %q", out, out[max(0, len(out)-10):], last)
 	}
 	return strings.Count(out, "\n"), nil
