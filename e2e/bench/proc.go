@@ -40,18 +40,6 @@ func processes(supervisor int) (ownProcesses, error) {
 	return ours, nil
 }
 
-// pss is their memory in bytes; what several processes map counts once in all.
-func (o ownProcesses) pss() (sum int64, err error) {
-	for _, p := range o {
-		n, err := p.field("smaps_rollup", "Pss:")
-		if err != nil {
-			return 0, err
-		}
-		sum += n << 10
-	}
-	return sum, nil
-}
-
 // field is the number after a name in a file of the process.
 func (p ownProcess) field(file, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p, file))
@@ -73,9 +61,10 @@ func (p ownProcess) describe() string {
 	return fmt.Sprintf("process %d: %.1f MB PSS, of that %.1f MB not from a file; %d threads", p, mega(pss<<10), mega(own<<10), threads)
 }
 
-// use is what processes have consumed since they began.
+// use is what processes occupy, and what they have consumed since they began.
 type use struct {
 	at      time.Time
+	pss     int64         // bytes of memory at that moment; what several processes map counts once in all
 	ticks   time.Duration // CPU as /proc/PID/stat has it, in hundredths of a second
 	cpu     time.Duration // CPU of the threads that live, to the nanosecond
 	wakings int64         // voluntary context switches of the threads that live
@@ -94,6 +83,11 @@ func (o ownProcesses) use() (u use, err error) {
 }
 
 func (p ownProcess) addTo(u *use) error {
+	pss, err := p.field("smaps_rollup", "Pss:")
+	if err != nil {
+		return err
+	}
+	u.pss += pss << 10
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 	if err != nil {
 		return err

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/a43e60e4/cluster/server/api"
@@ -50,84 +47,11 @@ func (b *bench) onDisk(ctx context.Context, name string) (*agent, error) {
 	return a, nil
 }
 
-// latency measures from the answer to a registration to a time written by the task it started.
-func (b *bench) latency(ctx context.Context) error {
-	a, err := b.onDisk(ctx, "latency")
-	if err != nil {
-		return err
-	}
-	defer a.stop()
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	var answered, stamped []time.Duration
-	for i := range b.jobs {
-		id, file := "job-"+strconv.Itoa(i), filepath.Join(b.dir, "stamp-"+strconv.Itoa(i))
-		asked := time.Now()
-		if err := a.submit(ctx, id, "batch", 1, self, "stamp", file); err != nil {
-			return err
-		}
-		ok := time.Now()
-		at, err := stampIn(ctx, file)
-		if err != nil {
-			return err
-		}
-		answered, stamped = append(answered, ok.Sub(asked)), append(stamped, at.Sub(ok))
-		if err := a.ended(ctx, id); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("latency: answer to a registration to a time written by its task: %s\n", spread(stamped))
-	fmt.Printf("  the answer itself: %s\n", spread(answered))
-	return nil
-}
-
-// stamp is the task: it writes the time and ends. The file appears whole.
-func stamp(file string) {
-	now := strconv.FormatInt(time.Now().UnixNano(), 10)
-	err := os.WriteFile(file+".part", []byte(now), 0o644)
-	if err = errors.Join(err, os.Rename(file+".part", file)); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-func stampIn(ctx context.Context, file string) (at time.Time, err error) {
-	err = until(ctx, "the task has written "+file, func(context.Context) error {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		at = time.Unix(0, n)
-		return err
-	})
-	return at, err
-}
-
-// ended waits until a batch job is over, and purges it, so that the next one has the machine to itself.
-func (a *agent) ended(ctx context.Context, id string) error {
-	err := until(ctx, id+" is dead", func(ctx context.Context) error {
-		wait(10 * pause)
-		job, _, err := a.api.Job(ctx, id, api.Query{})
-		if err == nil && job.Status != "dead" {
-			err = errNotYet
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	_, err = a.api.DeregisterJob(ctx, id, true, api.Query{})
-	return err
-}
-
 // idleTasks is how many tasks the row of that name starts.
 const idleTasks = 200
 
 // tasks measures what many tasks that do nothing add to our own processes.
-func (b *bench) tasks(ctx context.Context) error {
+func (b *bench) tasks(ctx context.Context) (err error) {
 	a, err := b.onDisk(ctx, "tasks")
 	if err != nil {
 		return err
@@ -138,27 +62,22 @@ func (b *bench) tasks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before, err := ours.pss()
+	before, err := ours.use()
 	if err != nil {
 		return err
 	}
-	begin := time.Now()
 	if err := a.submit(ctx, "many", "service", idleTasks, "/bin/sleep", "1000000"); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, a.clear(ctx, "many")) }()
 	if err := a.running(ctx, "many", idleTasks); err != nil {
 		return err
 	}
-	took := time.Since(begin)
-	at, err := ours.pss()
+	begun, err := ours.use()
 	if err != nil {
 		return err
 	}
 	wait(3 * b.settle)
-	after, err := ours.pss()
-	if err != nil {
-		return err
-	}
 	from, err := ours.use()
 	if err != nil {
 		return err
@@ -168,13 +87,19 @@ func (b *bench) tasks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.api.DeregisterJob(ctx, "many", true, api.Query{}); err != nil {
+	fmt.Printf("tasks: %d idle tasks add %.1f MB to our processes: %.1f MB before, %.1f MB when all ran, %.1f MB %v later\n",
+		idleTasks, mega(from.pss-before.pss), mega(before.pss), mega(begun.pss), mega(from.pss), 3*b.settle)
+	fmt.Printf("  to start them took %v and %v of CPU\n", begun.at.Sub(before.at).Round(time.Millisecond), begun.ticks-before.ticks)
+	fmt.Printf("  with them: %s\n", to.since(from))
+	return nil
+}
+
+// clear stops and forgets a job and waits until nothing of it runs: only tasks of -dev end with their agent.
+func (a *agent) clear(ctx context.Context, id string) error {
+	if _, err := a.api.DeregisterJob(ctx, id, true, api.Query{}); err != nil {
 		return err
 	}
-	fmt.Printf("tasks: %d idle tasks add %.1f MB to our processes: %.1f MB before, %.1f MB when all ran (after %v), %.1f MB %v later\n",
-		idleTasks, mega(after-before), mega(before), mega(at), took.Round(time.Millisecond), mega(after), 3*b.settle)
-	fmt.Printf("  with them: %s\n", to.since(from))
-	return a.running(ctx, "many", 0)
+	return a.running(ctx, id, 0)
 }
 
 // idleNode watches a node on the disk that has nothing to do.
@@ -193,20 +118,12 @@ func (b *bench) idleNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	first, err := ours.pss()
-	if err != nil {
-		return err
-	}
 	wait(b.idle)
 	to, err := ours.use()
 	if err != nil {
 		return err
 	}
-	last, err := ours.pss()
-	if err != nil {
-		return err
-	}
-	fmt.Printf("idle: %.1f MB PSS at first, %.1f MB in the end; %s\n", mega(first), mega(last), to.since(from))
+	fmt.Printf("idle: %.1f MB PSS at first, %.1f MB in the end; %s\n", mega(from.pss), mega(to.pss), to.since(from))
 	for _, p := range ours {
 		fmt.Printf("  %s\n", p.describe())
 	}
