@@ -70,6 +70,10 @@ func program(variable, pkg, path string) (string, error) {
 //	pids FILE [TEXT]              writes the process IDs of those tasks to a file, sorted as comm wants them
 //	lines FILE N                  waits until the file has at least N lines
 //	image                         makes a container image with /bin/sh, /bin/cat and $HELLO in it, and names it $IMAGE
+//	build FILE VERSION            builds the program as that version
+//	program FILE                  copies the program to a file, which is the program from now on
+//	hangup NAME                   sends SIGHUP to the supervisor: an upgrade to the program that is there now
+//	logged NAME REGEXP            waits until the agent's log has a match
 //	sequence FILE                 the file's lines count up by one from the first, none lost, none twice
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -144,6 +148,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"cluster": cmdCluster, "exits": cmdExits, "eventually": cmdEventually, "behind": cmdBehind, "join": cmdJoin,
 		"set": cmdSet, "tasks": cmdTasks, "pids": cmdPids, "lines": cmdLines, "sequence": cmdSequence,
 		"image": cmdImage,
+		"build": cmdBuild, "program": cmdProgram, "hangup": cmdHangup, "logged": cmdLogged,
 	}
 }
 
