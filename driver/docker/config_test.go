@@ -264,3 +264,15 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+func TestNotYet(t *testing.T) {
+	for _, option := range notYet {
+		task := drivertest.Task(t, "web")
+		task.Config = map[string]any{"image": "web", option: true}
+		_, err := DefaultOptions().decode(task)
+		want := `config of task "web": option "` + option + `" is not supported yet: remove it`
+		if !errors.Is(err, driver.ErrInvalid) || err.Error() != want {
+			t.Errorf("%s: %v", option, err)
+		}
+	}
+}
