@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,46 +103,54 @@ func usedV1(option string) bool {
 
 func (h hierarchy) has(controller string) bool { return slices.Contains(h.controllers, controller) }
 
-// openUnified makes our parent at the top of the tree or, where that is not permitted, below the
-// group we are in, if it was delegated to us.
-func (c *cgroups) openUnified(m mount, own, name string) error {
-	top := filepath.Join(m.point, name)
-	topErr := mkdir(top)
-	if topErr == nil {
-		c.unified = top
-		c.enable(m.point, top)
-		return nil
-	}
-	own = filepath.Join(m.point, strings.TrimPrefix(own, strings.TrimSuffix(m.root, "/")))
-	if filepath.Base(own) == "supervisor" { // we moved there before an exec
-		own = filepath.Dir(own)
-	}
-	below := filepath.Join(own, name)
-	if own == m.point || mkdir(below) != nil {
-		return topErr
-	}
-	c.unified = below
-	// A group with processes cannot give controllers to its children: step aside.
-	leaf := filepath.Join(own, "supervisor")
-	if err := mkdir(leaf); err == nil {
-		err = c.write(filepath.Join(leaf, "cgroup.procs"), "0")
-		if err != nil {
-			return err
-		}
-	}
-	c.enable(own, below)
-	return nil
-}
+// leafName is the group for processes that are in the way where controllers are handed down, as the
+// kernel wants processes in leaves only; above all, for us. A systemd unit with
+// DelegateSubgroup=supervisor starts us there.
+const leafName = "supervisor"
 
-// enable hands the controllers we use down from parent to ours and from ours to the tasks' groups.
-// What is not there or not permitted is not enabled; with old hierarchies it is in use there.
-func (c *cgroups) enable(parent, ours string) {
-	available, _ := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
-	for _, name := range strings.Fields(string(available)) {
-		if name != "cpu" && name != "memory" && name != "pids" {
+// openUnified makes our parent beside the leaf that we are in, if somebody put us there; else at the
+// top of the tree or, where that is not permitted, below the group we are in, if it was delegated to
+// us.
+func (c *cgroups) openUnified(m mount, own, name string) error {
+	home := filepath.Join(m.point, strings.TrimPrefix(own, strings.TrimSuffix(m.root, "/")))
+	aside := filepath.Base(home) == leafName
+	if aside {
+		home = filepath.Dir(home)
+	}
+	places := []string{m.point, home}
+	if aside {
+		slices.Reverse(places)
+	}
+	var first error
+	for _, place := range slices.Compact(places) {
+		ours := filepath.Join(place, name)
+		if err := mkdir(ours); err != nil {
+			first = cmp.Or(first, err)
 			continue
 		}
-		err := c.write(filepath.Join(parent, "cgroup.subtree_control"), "+"+name)
+		c.unified = ours
+		c.enable(place, ours, "cpu", "memory", "pids")
+		return nil
+	}
+	return first
+}
+
+// enable hands controllers down from parent to ours and from ours to the tasks' groups. What is not
+// there or not permitted is not enabled; with old hierarchies it is in use there.
+func (c *cgroups) enable(parent, ours string, wanted ...string) {
+	available, _ := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
+	for _, name := range strings.Fields(string(available)) {
+		if !slices.Contains(wanted, name) {
+			continue
+		}
+		control := filepath.Join(parent, "cgroup.subtree_control")
+		err := c.write(control, "+"+name)
+		if errors.Is(err, unix.EBUSY) { // processes are in the way, of which we are one
+			err = c.clear(parent)
+			if err == nil {
+				err = c.write(control, "+"+name)
+			}
+		}
 		if err == nil {
 			err = c.write(filepath.Join(ours, "cgroup.subtree_control"), "+"+name)
 		}
@@ -151,6 +160,28 @@ func (c *cgroups) enable(parent, ours string) {
 		}
 		c.enabled = append(c.enabled, name)
 	}
+}
+
+// clear moves the processes of a group that is ours to divide into a leaf below it.
+func (c *cgroups) clear(dir string) error {
+	leaf := filepath.Join(dir, leafName)
+	if err := mkdir(leaf); err != nil {
+		return err
+	}
+	for range 10 { // what is moved may just have forked
+		b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		pids := strings.Fields(string(b))
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			err := c.write(filepath.Join(leaf, "cgroup.procs"), pid)
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // controllers are those that tasks' groups have, sorted.
@@ -205,6 +236,17 @@ type group struct {
 }
 
 func (c *cgroups) group(name string) *group { return &group{in: c, name: name} }
+
+// at returns c as it was for a task that began with another parent in the unified hierarchy: who
+// starts a supervisor by hand and then as a service has both.
+func (c *cgroups) at(unified string) *cgroups {
+	if unified == c.unified {
+		return c
+	}
+	moved := *c
+	moved.unified = unified
+	return &moved
+}
 
 // unified returns the group's directory in the unified hierarchy, or "".
 func (g *group) unified() string {

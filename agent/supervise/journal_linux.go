@@ -23,6 +23,7 @@ type record struct {
 	Spec      Spec   // without the environment
 	Boot      string // the kernel's boot ID
 	Cgroup    string `json:",omitempty"` // name below our parent cgroup; empty: process group
+	Unified   string `json:",omitempty"` // that parent in the unified hierarchy, if there is one
 	PID       int    `json:",omitempty"`
 	Start     uint64 `json:",omitempty"` // start time of the main process, in ticks since boot
 	Inode     uint64 `json:",omitempty"` // of its pidfds; 0 on older kernels
@@ -118,6 +119,8 @@ func decodeRecord(b []byte) (*record, error) {
 		return nil, errors.New("decode record: it has no version")
 	case r.PID < 0 || r.PID == 1 || strings.ContainsAny(r.Cgroup, "/") || strings.HasPrefix(r.Cgroup, "."):
 		return nil, errors.New("decode record: process or cgroup cannot be a task's")
+	case r.Unified != "" && (filepath.Clean(r.Unified) != r.Unified || !strings.HasPrefix(filepath.Base(r.Unified), "cluster-")):
+		return nil, errors.New("decode record: cgroup cannot be ours")
 	case r.Final && r.Exit == nil:
 		return nil, errors.New("decode record: final without an exit")
 	}

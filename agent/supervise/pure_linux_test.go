@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -276,15 +277,99 @@ func TestCgroupVersion2Delegated(t *testing.T) {
 	if os.Geteuid() == 0 {
 		becomeNobody(t, own, proc)
 	}
-	for range 2 { // again after an exec, when we are in the group below
+	for range 2 { // again after an exec, when we may be in the group below
 		c, reason := openCgroups(proc, "cluster-x", os.O_CREATE)
 		if c == nil || reason != "" || c.unified != filepath.Join(own, "cluster-x") {
 			t.Fatal(c, reason)
 		}
-		if b, _ := os.ReadFile(filepath.Join(own, "supervisor/cgroup.procs")); string(b) != "0" {
-			t.Errorf("did not step aside: %q", b)
+		if got := c.controllers(); !slices.Equal(got, []string{"memory", "pids"}) {
+			t.Errorf("controllers %v", got)
 		}
 		os.WriteFile(filepath.Join(proc, "self/cgroup"), []byte("0::/user.slice/app/supervisor\n"), 0o644)
+	}
+}
+
+// A unit with DelegateSubgroup=supervisor keeps its tasks to itself, although we could go to the top.
+func TestCgroupVersion2Unit(t *testing.T) {
+	at := t.TempDir()
+	unit := filepath.Join(at, "system.slice/cluster.service")
+	os.MkdirAll(filepath.Join(unit, leafName), 0o755)
+	proc := fakeProc(t, at, "30 1 0:26 / AT rw,nosuid - cgroup2 cgroup2 rw\n", "0::/system.slice/cluster.service/supervisor\n")
+	os.WriteFile(filepath.Join(unit, "cgroup.controllers"), []byte("memory pids\n"), 0o644)
+	c, reason := openCgroups(proc, "cluster-x", os.O_CREATE|os.O_APPEND)
+	if c == nil || reason != "" || c.unified != filepath.Join(unit, "cluster-x") {
+		t.Fatal(c, reason)
+	}
+	want := map[string]string{
+		"cgroup.controllers":               "memory pids\n",
+		"cgroup.subtree_control":           "+memory+pids",
+		"cluster-x/cgroup.subtree_control": "+memory+pids",
+	}
+	if got := readAll(t, unit); !reflect.DeepEqual(got, want) {
+		t.Errorf("written:\n%q\nwant:\n%q", got, want)
+	}
+	// A task from when a supervisor was started by hand is still found where it is.
+	if g := c.at(filepath.Join(at, "cluster-x")).group("t"); g.unified() != filepath.Join(at, "cluster-x/t") || c.group("t").unified() != filepath.Join(unit, "cluster-x/t") {
+		t.Errorf("groups %s and %s", g.unified(), c.group("t").unified())
+	}
+}
+
+// The kernel refuses to hand controllers down from a group with processes in it.
+func TestProcessesInTheWayAreMoved(t *testing.T) {
+	privileged(t)
+	mounts, err := cgroupMounts("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(mounts, func(m mount) bool { return m.v2 })
+	if i < 0 {
+		t.Skip("no unified hierarchy is mounted")
+	}
+	top := mounts[i].point
+	b, _ := os.ReadFile(filepath.Join(top, "cgroup.controllers"))
+	names := strings.Fields(string(b))
+	if len(names) == 0 {
+		t.Skip("all controllers are in old hierarchies")
+	}
+	name := names[len(names)-1]
+	c := &cgroups{}
+	if err := c.write(filepath.Join(top, "cgroup.subtree_control"), "+"+name); err != nil {
+		t.Skip("controllers are not ours:", err)
+	}
+	parent, err := os.MkdirTemp(top, "cluster-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := filepath.Join(parent, "cluster-x")
+	if err := os.Mkdir(ours, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	dir, err := os.Open(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if err := rmdirs(parent); err != nil {
+			t.Error(err)
+		}
+	})
+	c.enable(parent, ours, name)
+	if c.reason != "" || !slices.Equal(c.enabled, []string{name}) {
+		t.Errorf("enabled %v: %s", c.enabled, c.reason)
+	}
+	if b, _ := os.ReadFile(filepath.Join(parent, leafName, "cgroup.procs")); strings.TrimSpace(string(b)) != fmt.Sprint(cmd.Process.Pid) {
+		t.Errorf("in the leaf: %q", b)
+	}
+	if b, _ := os.ReadFile(filepath.Join(ours, "cgroup.subtree_control")); strings.TrimSpace(string(b)) != name {
+		t.Errorf("handed down: %q", b)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *supervisor) tree(t *task) tree {
 		tr.pid = 0 // the number may be anybody's by now
 	}
 	if s.cgroups != nil && t.rec.Cgroup != "" {
-		tr.group = s.cgroups.group(t.rec.Cgroup)
+		tr.group = s.cgroups.at(t.rec.Unified).group(t.rec.Cgroup)
 	}
 	return tr
 }
@@ -102,7 +102,7 @@ func (s *supervisor) start(spec Spec) (Status, error) {
 	}
 	fresh := newTask(record{Version: recordVersion, Spec: spec, Boot: s.boot, StartedAt: time.Now().UTC()})
 	if s.cgroups != nil {
-		fresh.rec.Cgroup = fileName(spec.ID)
+		fresh.rec.Cgroup, fresh.rec.Unified = fileName(spec.ID), s.cgroups.unified
 	}
 	s.mu.Lock()
 	t := s.tasks[spec.ID]
