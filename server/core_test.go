@@ -13,21 +13,22 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/scheduler"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
 // living is a server that runs on a directory, with a real log and a real socket.
 type living struct {
 	*Server
-	t      testing.TB
-	config Config
-	log    *logBook
-	stop   func() error // ends it and says what Run returned
+	t    testing.TB
+	log  *logBook
+	stop func() error // ends it and says what Run returned
 }
 
 // logBook collects what a server logs.
@@ -62,11 +63,17 @@ func open(t testing.TB, dir string) *living {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openOn(t, dir, listener)
+}
+
+func openOn(t testing.TB, dir string, listener net.Listener) *living {
+	t.Helper()
 	l := &living{t: t, log: new(logBook)}
-	l.config = Config{Dir: dir, ID: nodeID, Bootstrap: true, Listener: listener, Advertise: listener.Addr().String(),
+	var err error
+	l.Server, err = Open(Config{Dir: dir, ID: nodeID, Bootstrap: true, Listener: listener, Advertise: listener.Addr().String(),
 		Logger: slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Reach:  func(id cluster.ID) (http.Handler, error) { return nil, fmt.Errorf("no path to %s", id) }}
-	if l.Server, err = Open(l.config); err != nil {
+		Reach:  func(id cluster.ID) (http.Handler, error) { return nil, fmt.Errorf("no path to %s", id) }})
+	if err != nil {
 		listener.Close()
 		t.Fatal(err)
 	}
@@ -412,6 +419,97 @@ func TestASilentNodesWorkMovesAndItComesBack(t *testing.T) {
 	}
 	if err := l.Heartbeat(context.Background(), cluster.ID{1}); cluster.CodeOf(err) != cluster.CodeNotFound {
 		t.Errorf("an unknown node's heartbeat: %v", err)
+	}
+}
+
+// heartbeats renews a node's lease twice a second until the returned function is called.
+func (l *living) heartbeats(id cluster.ID) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			l.Heartbeat(ctx, id)
+			pause(ctx, 500*time.Millisecond)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+func TestSilenceCountsFromTheLastHeartbeatAndFromTheLastElection(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := openOn(t, dir, newQueue(&net.TCPAddr{}))
+		l.run()
+		l.node(nodeID, 1000)
+		l.node(otherID, 1000)
+		stop, stopOther := l.heartbeats(nodeID), l.heartbeats(otherID)
+		l.register(newJob("web", 2, 100))
+		l.register(newJob("old", 2, 100))
+		l.eventually("all planned", func(sn *state.Snapshot) bool {
+			return len(wanted(sn, "web")) == 2 && len(wanted(sn, "old")) == 2 && quiet(sn)
+		})
+		_, err := l.Apply(t.Context(), &state.DeregisterJob{At: 1, Namespace: "default", ID: "old", Purge: true})
+		l.must(err)
+		status := func() string { return l.Snapshot().Node(nodeID).Status }
+		stop()
+		<-time.After(restartGrace - time.Second)
+		if status() != cluster.NodeStatusReady {
+			t.Errorf("down too early")
+		}
+		<-time.After(2*vigilance + time.Second)
+		if status() != cluster.NodeStatusDown {
+			t.Errorf("%s after %v of silence", status(), restartGrace+2*vigilance)
+		}
+		sn := l.eventually("all planned", quiet)
+		for a := range sn.AllocsByNode(nodeID) {
+			if a.ClientStatus != cluster.ClientLost {
+				t.Errorf("%s on the lost node is %v", a.Name(), a.ClientStatus)
+			}
+		}
+		if len(wanted(sn, "web")) != 2 || len(wanted(sn, "old")) != 0 {
+			t.Errorf("%d of web and %d of the purged job are wanted", len(wanted(sn, "web")), len(wanted(sn, "old")))
+		}
+		stopOther()
+		l.must(l.stop())
+
+		// Nobody knows how long the other node has been silent: the next leader grants it a whole lease.
+		<-time.After(time.Hour)
+		l = openOn(t, dir, newQueue(&net.TCPAddr{}))
+		l.run()
+		<-time.After(restartGrace - time.Second)
+		if got := l.Snapshot().Node(otherID).Status; got != cluster.NodeStatusReady {
+			t.Errorf("a new leader takes a node for %s too early", got)
+		}
+		<-time.After(2*vigilance + time.Second)
+		if got := l.Snapshot().Node(otherID).Status; got != cluster.NodeStatusDown {
+			t.Errorf("a node that a new leader never heard of is %s", got)
+		}
+		l.must(l.stop())
+	})
+}
+
+func TestACrashOfTheSchedulerIsThatOfOneEvaluation(t *testing.T) {
+	l := open(t, t.TempDir())
+	plan := l.planner
+	l.planner = func(in scheduler.Input) cluster.Plan {
+		if in.Eval.JobID == "poison" {
+			panic("poisoned")
+		}
+		return plan(in)
+	}
+	l.run()
+	l.node(nodeID, 1000)
+	l.register(newJob("poison", 1, 100))
+	l.register(newJob("web", 1, 100))
+	sn := l.eventually("all planned", func(sn *state.Snapshot) bool { return len(wanted(sn, "web")) == 1 && quiet(sn) })
+	for eval := range sn.EvalsByJob("default", "poison") {
+		if eval.Status != cluster.EvalFailed || !strings.Contains(eval.StatusDescription, "bug") {
+			t.Errorf("the evaluation is %s: %s", eval.Status, eval.StatusDescription)
+		}
+	}
+	if !strings.Contains(l.log.String(), "level=ERROR") {
+		t.Error("nothing is logged")
 	}
 }
 

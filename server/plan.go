@@ -119,7 +119,7 @@ func (s *Server) schedule(snapshot *state.Snapshot, eval *cluster.Evaluation) (p
 		plan.Eval.Status = cluster.EvalFailed
 		plan.Eval.StatusDescription = "planning crashed, which is a bug: the leader's log has the details"
 	}()
-	return scheduler.Schedule(in)
+	return s.planner(in)
 }
 
 // futile reports whether a blocked evaluation stays as it is but for the state that it was tried on. (One that a plan

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/scheduler"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -47,12 +48,13 @@ type Server struct {
 	reports chan report
 	overlay overlay
 	leases  leases
-	leading atomic.Bool // whether lead runs and its barrier has passed
+	leading atomic.Bool                        // whether lead runs and its barrier has passed
+	planner func(scheduler.Input) cluster.Plan // scheduler.Schedule
 }
 
 // Open reads the server's directory and joins (or begins) its cluster. Run must follow.
 func Open(c Config) (*Server, error) {
-	s := &Server{config: c, logger: c.Logger, store: state.New(), reports: make(chan report)}
+	s := &Server{config: c, logger: c.Logger, store: state.New(), reports: make(chan report), planner: scheduler.Schedule}
 	trust, err := openTrust(c.Dir, c.ID, c.Bootstrap)
 	if err != nil {
 		return nil, err

@@ -42,9 +42,11 @@ func (s *Server) driveDeployments(ctx context.Context) error {
 		snapshot, now := s.Snapshot(), time.Now()
 		next := time.Time{}
 		var nodes []scheduler.Node
+		keys := []state.Key{state.TableKey(state.Deployments)}
 		for deployment := range snapshot.ActiveDeployments() {
-			if nodes == nil {
+			if len(keys) == 1 { // the first: without any, nothing else is of interest
 				nodes = s.overlay.nodes(snapshot)
+				keys = append(keys, state.TableKey(state.Evals), state.TableKey(state.Allocs), state.TableKey(state.Nodes))
 			}
 			in := s.watched(snapshot, deployment, now)
 			in.Nodes = nodes
@@ -56,7 +58,7 @@ func (s *Server) driveDeployments(ctx context.Context) error {
 				return err
 			}
 		}
-		s.await(ctx, snapshot.Index(), next, nil, state.TableKey(state.Deployments), state.TableKey(state.Evals), state.TableKey(state.Allocs))
+		s.await(ctx, snapshot.Index(), next, nil, keys...)
 	}
 	return nil
 }
