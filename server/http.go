@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
 	"github.com/a43e60e4/cluster/server/state"
@@ -54,14 +52,14 @@ type Leadership struct {
 
 // HTTPConfig is what the API is made of.
 type HTTPConfig struct {
-	Core     core
-	Keeper   keeper
-	Logger   *slog.Logger
-	Version  string
-	Self     func() api.Agent     // for /v1/agent/self
-	Members  func() api.Members   // for /v1/agent/members
-	Health   func() api.Health    // for /v1/agent/health
-	Registry *prometheus.Registry // what /v1/metrics shows; the API adds its own figures
+	Core    core
+	Keeper  keeper
+	Logger  *slog.Logger
+	Version string
+	Self    func() api.Agent   // for /v1/agent/self
+	Members func() api.Members // for /v1/agent/members
+	Health  func() api.Health  // for /v1/agent/health
+	Figures func() []Figure    // of the rest of the agent, for /v1/metrics; called at every reading; nil: none
 }
 
 // apiHandler is the HTTP API. What holds for all routes happens in ServeHTTP and answer, once.

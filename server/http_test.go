@@ -550,8 +550,11 @@ func TestSmallRoutes(t *testing.T) {
 	if got := w.ask("PUT", "/v1/system/gc", ""); got.status != 200 || got.body != "null" {
 		t.Errorf("gc: %d %q", got.status, got.body)
 	}
-	if got := w.ask("GET", "/v1/metrics?format=prometheus", ""); !strings.Contains(got.body, "\ncluster_state_jobs 1\n") {
-		t.Errorf("metrics are %s", got.body)
+	metrics := "\n" + w.ask("GET", "/v1/metrics?format=prometheus", "").body
+	for _, line := range []string{"cluster_state_jobs 1", "cluster_client_lost_total 3", "# TYPE cluster_client_lost_total counter"} {
+		if !strings.Contains(metrics, "\n"+line+"\n") {
+			t.Errorf("metrics lack %s: %s", line, metrics)
+		}
 	}
 	if got := w.ask("GET", "/", ""); got.status != 307 || got.header.Get("Location") != "/ui/" {
 		t.Errorf("/ is answered with %d to %q", got.status, got.header.Get("Location"))

@@ -23,9 +23,9 @@ type meters struct {
 }
 
 func newMeters(c HTTPConfig) meters {
-	registry := c.Registry
-	if registry == nil {
-		registry = prometheus.NewRegistry()
+	registry := prometheus.NewRegistry()
+	if c.Figures != nil {
+		registry.MustRegister(figures(c.Figures))
 	}
 	m := meters{
 		registry: registry,
@@ -47,6 +47,32 @@ func newMeters(c HTTPConfig) meters {
 	return m
 }
 
+// Figure is a number that /v1/metrics shows.
+type Figure struct {
+	Name  string // such as cluster_client_lease_failures_total
+	Help  string
+	Total bool // it only grows while the agent lives
+	Value float64
+}
+
+// figures shows what the function returns at every reading.
+type figures func() []Figure
+
+// Describe says nothing of what will come: the figures are checked when they are read.
+func (f figures) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the figures.
+func (f figures) Collect(into chan<- prometheus.Metric) {
+	for _, one := range f() {
+		kind := prometheus.GaugeValue
+		if one.Total {
+			kind = prometheus.CounterValue
+		}
+		into <- prometheus.MustNewConstMetric(prometheus.NewDesc(one.Name, one.Help, nil, nil), kind, one.Value)
+	}
+}
+
+// figure is a number that follows from the state.
 type figure struct {
 	help  string
 	value func() float64

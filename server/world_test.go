@@ -65,6 +65,9 @@ func newSilentWorld(t testing.TB) *world {
 		Self: func() api.Agent {
 			return api.Agent{Config: map[string]any{"Region": "global"}, Stats: map[string]map[string]string{"nomad": {"leader": "true"}}}
 		},
+		Figures: func() []Figure {
+			return []Figure{{Name: "cluster_client_lost_total", Help: "Lost.", Total: true, Value: 3}}
+		},
 		Members: func() api.Members {
 			return api.Members{ServerName: "one", ServerRegion: "global", ServerDC: "dc1", Members: []api.Member{}}
 		},

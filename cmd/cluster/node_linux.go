@@ -151,7 +151,7 @@ func (r *running) openServer() error {
 	}
 	r.api = server.NewHandler(server.HTTPConfig{
 		Core: r.server, Keeper: r.server, Logger: r.logger, Version: version,
-		Self: r.self, Members: r.members, Health: r.health,
+		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures,
 	})
 	return nil
 }
