@@ -190,9 +190,6 @@ func (n *Node) knows(id cluster.ID) bool { return n.runner(id) != nil }
 // ID is the node's.
 func (n *Node) ID() cluster.ID { return n.self.Load().ID }
 
-// Self is what the node says of itself now. It must not be modified.
-func (n *Node) Self() *cluster.Node { return n.self.Load() }
-
 // Counters is what a node counts, since Open where not said otherwise.
 type Counters struct {
 	Allocations int // on this node's disk now

@@ -10,11 +10,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -83,12 +81,6 @@ func (a *Authority) PEM() []byte { return PEM(a.Certificate) }
 // PEM is a certificate as text.
 func PEM(certificate *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
-}
-
-// Fingerprint is the SHA-256 of the authority's public key in hex: what a join token names.
-func (a *Authority) Fingerprint() string {
-	sum := sha256.Sum256(a.Certificate.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
 }
 
 // Issue makes a certificate for a node's public key. The node's ID and role stand in a URI

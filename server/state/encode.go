@@ -43,16 +43,6 @@ func (k Kind) String() string {
 	return kinds[k].name
 }
 
-// Versions is the newest version of each kind of command that this release reads and writes, by the kind's number.
-// A leader writes a command only when every voter announces at least its version.
-func Versions() map[Kind]byte {
-	versions := make(map[Kind]byte)
-	for k := KindRegisterJob; int(k) < len(kinds); k++ {
-		versions[k] = kinds[k].version
-	}
-	return versions
-}
-
 // Encode is the form of the commands in one log entry; they are applied in order. Encoded entries may be joined
 // by appending one to another. An entry of no commands is empty.
 func Encode(commands ...Command) ([]byte, error) {
@@ -71,9 +61,7 @@ func Encode(commands ...Command) ([]byte, error) {
 	return entry, nil
 }
 
-// Decode is the inverse of Encode, for tools and tests; Apply decodes by itself.
-func Decode(entry []byte) ([]Command, error) { return decodeEntry(entry, nil) }
-
+// decodeEntry is the inverse of Encode. Without an interner every string is one of its own.
 func decodeEntry(entry []byte, intern *interner) ([]Command, error) {
 	var commands []Command
 	for len(entry) > 0 {

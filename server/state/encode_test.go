@@ -116,19 +116,22 @@ func TestCommandsComeBackAsTheyWere(t *testing.T) {
 	if err != nil || !bytes.Equal(joined, together) {
 		t.Fatalf("entries joined differ from an entry of all: %v", err)
 	}
-	decoded, err := Decode(joined)
+	decoded, err := decodeEntry(joined, nil)
 	if err != nil || len(decoded) != len(commands) {
 		t.Fatal(len(decoded), err)
 	}
-	kinds := Versions()
+	missing := map[Kind]bool{}
+	for k := KindRegisterJob; int(k) < len(kinds); k++ {
+		missing[k] = true
+	}
 	for i, c := range commands {
 		if !reflect.DeepEqual(decoded[i], c) {
 			t.Errorf("%s:\n%+v\nbecame\n%+v", c.kind(), c, decoded[i])
 		}
-		delete(kinds, c.kind())
+		delete(missing, c.kind())
 	}
-	if len(kinds) > 0 {
-		t.Errorf("kinds without a sample: %v", kinds)
+	if len(missing) > 0 {
+		t.Errorf("kinds without a sample: %v", missing)
 	}
 }
 
@@ -151,7 +154,7 @@ func TestEntriesThatCannotBeRead(t *testing.T) {
 		{"claims a billion", []byte{byte(KindUpsertEvals), 1, 6, 0, 0xff, 0xff, 0xff, 0xff, 7}, "decode UpsertEvals: 2147483647 items in 0 bytes", false},
 		{"not JSON", []byte{byte(KindUpsertNamespace), 1, 4, 0, 0, 1, 'x'}, "decode UpsertNamespace: invalid character 'x' looking for beginning of value", false},
 	} {
-		_, err := Decode(c.entry)
+		_, err := decodeEntry(c.entry, nil)
 		if err == nil || err.Error() != c.want || errors.Is(err, ErrNewer) != c.newer {
 			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
 		}
@@ -192,7 +195,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(entry)
 	}
 	f.Fuzz(func(t *testing.T, entry []byte) {
-		commands, err := Decode(entry)
+		commands, err := decodeEntry(entry, nil)
 		if err != nil {
 			return
 		}
@@ -200,7 +203,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := Decode(again); err != nil || !reflect.DeepEqual(back, commands) {
+		if back, err := decodeEntry(again, nil); err != nil || !reflect.DeepEqual(back, commands) {
 			t.Fatalf("%+v\nbecame %v\n%+v", commands, err, back)
 		}
 		s, _ := running(t)
