@@ -28,13 +28,22 @@ func connect(t *testing.T) *api.Client {
 	return client
 }
 
-// counter is a job whose one task writes numbered lines for ever.
+// counter is a job whose one task writes numbered lines for ever. Its service has the name of the job's group.
 func counter(id string) *api.Job {
 	script := `i=0; while :; do i=$((i+1)); echo "line $i"; sleep 0.1; done`
 	task := api.NewTask("main", "raw_exec").SetConfig("command", "/bin/sh").SetConfig("args", []string{"-c", script})
 	job := api.NewServiceJob(id, id, "global", 50)
 	job.AddDatacenter("*")
-	return job.AddTaskGroup(api.NewTaskGroup("app", 1).AddTask(task))
+	group := api.NewTaskGroup("app", 1).AddTask(task)
+	group.Networks = []*api.NetworkResource{{DynamicPorts: []api.Port{{Label: "http"}}}}
+	group.Services = []*api.Service{{Name: serviceOf(id), Provider: "nomad", PortLabel: "http", Tags: []string{"lines"}}}
+	group.Update = &api.UpdateStrategy{MinHealthyTime: new(100 * time.Millisecond)}
+	return job.AddTaskGroup(group)
+}
+
+// serviceOf is the name of the job's service.
+func serviceOf(job string) string {
+	return strings.ReplaceAll(job, "/", "-")
 }
 
 // patience is how long anything here may take.
@@ -62,6 +71,9 @@ func TestAJobsLife(t *testing.T) {
 	alloc := waitRunning(t, client, id)
 	readJob(t, client, id, registered)
 	readAround(t, client, alloc)
+	readService(t, client, alloc)
+	followDeployment(t, client, id, alloc)
+	readFiles(t, client, alloc)
 	followLogs(t, client, alloc)
 
 	eval, _, err := jobs.Deregister(id, false, nil)
@@ -203,8 +215,91 @@ func readAround(t *testing.T, client *api.Client, alloc *api.Allocation) {
 	if metrics, _, err := client.Operator().MetricsSummary(nil); err != nil || len(metrics.Gauges) == 0 {
 		t.Errorf("metrics: %+v, %v", metrics, err)
 	}
-	if services, _, err := client.Services().List(nil); err != nil {
-		t.Errorf("services: %+v, %v", services, err)
+}
+
+// readService finds the job's endpoint by the service's name.
+func readService(t *testing.T, client *api.Client, alloc *api.Allocation) {
+	t.Helper()
+	name := serviceOf(alloc.JobID)
+	lists, _, err := client.Services().List(nil)
+	if err != nil || len(lists) == 0 || !slices.ContainsFunc(lists[0].Services, func(s *api.ServiceRegistrationStub) bool { return s.ServiceName == name }) {
+		t.Errorf("list services: %+v, %v", lists, err)
+	}
+	endpoints, _, err := client.Services().Get(name, nil)
+	if err != nil || len(endpoints) != 1 {
+		t.Fatalf("read service: %+v, %v", endpoints, err)
+	}
+	e := endpoints[0]
+	if e.AllocID != alloc.ID || e.JobID != alloc.JobID || e.NodeID != alloc.NodeID || e.Port == 0 || e.Address == "" || !slices.Equal(e.Tags, []string{"lines"}) {
+		t.Errorf("endpoint is %+v", e)
+	}
+	if ports := alloc.AllocatedResources.Shared.Ports; len(ports) != 1 || ports[0].Value != e.Port {
+		t.Errorf("ports of the allocation are %+v, the endpoint's is %d", ports, e.Port)
+	}
+	if own, _, err := client.Jobs().Services(alloc.JobID, nil); err != nil || len(own) != 1 || own[0].ID != e.ID {
+		t.Errorf("list the job's services: %+v, %v", own, err)
+	}
+	if own, _, err := client.Allocations().Services(alloc.ID, nil); err != nil || len(own) != 1 || own[0].ID != e.ID {
+		t.Errorf("list the allocation's services: %+v, %v", own, err)
+	}
+}
+
+// followDeployment follows the job's deployment by blocking reads until it has succeeded, and reads what hangs on it.
+func followDeployment(t *testing.T, client *api.Client, id string, alloc *api.Allocation) {
+	t.Helper()
+	deployments := client.Deployments()
+	query := &api.QueryOptions{WaitTime: 10 * time.Second}
+	var last *api.Deployment
+	for begin := time.Now(); last == nil || last.Status != api.DeploymentStatusSuccessful; {
+		if time.Since(begin) > patience {
+			t.Fatalf("the deployment does not succeed: %+v", last)
+		}
+		deployment, meta, err := deployments.Info(alloc.DeploymentID, query)
+		if err != nil {
+			t.Fatalf("read deployment: %v", err)
+		}
+		last, query.WaitIndex = deployment, meta.LastIndex
+	}
+	if group := last.TaskGroups["app"]; group == nil || group.DesiredTotal != 1 || group.HealthyAllocs != 1 {
+		t.Errorf("deployment is %+v", last)
+	}
+	if list, _, err := deployments.PrefixList(last.ID[:8]); err != nil || len(list) != 1 || list[0].JobID != id {
+		t.Errorf("list deployments: %+v, %v", list, err)
+	}
+	if own, _, err := client.Jobs().Deployments(id, false, nil); err != nil || len(own) != 1 || own[0].ID != last.ID {
+		t.Errorf("list the job's deployments: %+v, %v", own, err)
+	}
+	if allocs, _, err := deployments.Allocations(last.ID, nil); err != nil || len(allocs) != 1 || allocs[0].ID != alloc.ID {
+		t.Errorf("list the deployment's allocations: %+v, %v", allocs, err)
+	}
+	evals, _, err := client.Evaluations().List(&api.QueryOptions{Filter: fmt.Sprintf("JobID == %q", id)})
+	if err != nil || !slices.ContainsFunc(evals, func(e *api.Evaluation) bool { return e.ID == alloc.EvalID }) {
+		t.Errorf("list evaluations: %+v, %v", evals, err)
+	}
+	if allocs, _, err := client.Evaluations().Allocations(alloc.EvalID, nil); err != nil || len(allocs) != 1 || allocs[0].ID != alloc.ID {
+		t.Errorf("list the evaluation's allocations: %+v, %v", allocs, err)
+	}
+}
+
+// readFiles looks into the allocation's directory, and at what the allocation uses.
+func readFiles(t *testing.T, client *api.Client, alloc *api.Allocation) {
+	t.Helper()
+	files, _, err := client.AllocFS().List(alloc, "alloc/logs", nil)
+	if err != nil || !slices.ContainsFunc(files, func(f *api.AllocFileInfo) bool { return f.Name == "main.stdout.0" }) {
+		t.Errorf("list files: %+v, %v", files, err)
+	}
+	if file, _, err := client.AllocFS().Stat(alloc, "alloc/logs/main.stdout.0", nil); err != nil || file.IsDir || file.FileMode == "" {
+		t.Errorf("describe file: %+v, %v", file, err)
+	}
+	if _, err := client.AllocFS().Cat(alloc, "alloc/nothing", nil); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("read a file that is not there: %v", err)
+	}
+	usage, err := client.Allocations().Stats(alloc, nil)
+	if err != nil || usage.Tasks["main"] == nil || usage.Tasks["main"].ResourceUsage.MemoryStats == nil {
+		t.Errorf("statistics: %+v, %v", usage, err)
+	}
+	if host, err := client.Nodes().Stats(alloc.NodeID, nil); err != nil || host.Memory == nil || host.Memory.Total == 0 {
+		t.Errorf("statistics of the node: %+v, %v", host, err)
 	}
 }
 
