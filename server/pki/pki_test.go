@@ -82,6 +82,19 @@ func TestOnlyOurOwnCertificatesShakeHands(t *testing.T) {
 	}
 }
 
+func TestTheAuthorityKnowsNoTime(t *testing.T) {
+	ours := authority(t)
+	for _, year := range []int{1970, 2026, 9998} {
+		now := time.Date(year, 1, 2, 0, 0, 0, 0, time.UTC)
+		clock := func() time.Time { return now }
+		server := TLS(ours.Certificate, leaf(t, ours, cluster.ID{1}, RoleServer, now), clock, "raft/1")
+		client := TLS(ours.Certificate, leaf(t, ours, cluster.ID{2}, RoleServer, now), clock, "raft/1")
+		if serverErr, clientErr := handshake(server, client); serverErr != nil || clientErr != nil {
+			t.Errorf("in %d: server says %v, client says %v", year, serverErr, clientErr)
+		}
+	}
+}
+
 func TestSealedKeyOpensWithItsKeyAlone(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	a := authority(t)
