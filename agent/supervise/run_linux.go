@@ -26,6 +26,14 @@ var (
 	unheeded = []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE}
 )
 
+const (
+	// tidyAfter is how long after tasks began or ended the memory that took is given back.
+	tidyAfter = 5 * time.Second
+
+	// widest is how many processors are enough for us: each costs memory on a large machine.
+	widest = 4
+)
+
 // supervisor is what Run keeps. Its loop is one goroutine, which alone touches agent and the fields
 // next to it.
 type supervisor struct {
@@ -54,6 +62,7 @@ type supervisor struct {
 	checking bool
 	child    chan os.Signal
 	signals  chan os.Signal
+	changed  chan struct{} // has room for one: tasks began or ended
 
 	mu      sync.Mutex
 	tasks   map[string]*task
@@ -77,6 +86,7 @@ func Run(ctx context.Context, c Config) (status int, err error) {
 	}
 	debug.SetGCPercent(20)
 	debug.SetMemoryLimit(64 << 20)
+	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), widest))
 	s, err := open(c)
 	if err != nil {
 		return 1, fmt.Errorf("start supervisor: %w", err)
@@ -115,6 +125,7 @@ func open(c Config) (s *supervisor, err error) {
 		checked: make(chan error, 1),
 		child:   make(chan os.Signal, 1),
 		signals: make(chan os.Signal, 8),
+		changed: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if s.boot == "" {
@@ -232,10 +243,16 @@ func (s *supervisor) loop(ctx context.Context) (int, error) {
 			return 1, fmt.Errorf("start agent: %w", err)
 		}
 	}
-	debug.FreeOSMemory()
-	asked := ctx.Done()
+	asked, tidy := ctx.Done(), time.After(0)
 	for {
 		select {
+		case <-s.changed:
+			if tidy == nil {
+				tidy = time.After(tidyAfter)
+			}
+		case <-tidy:
+			tidy = nil
+			debug.FreeOSMemory()
 		case <-s.child:
 			s.children.reap()
 		case sig := <-s.signals:
@@ -359,6 +376,14 @@ func (s *supervisor) close() error {
 		s.cgroups.close()
 	}
 	return s.lock.Close()
+}
+
+// change says that tasks began or ended.
+func (s *supervisor) change() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 }
 
 func (s *supervisor) spawn(f func()) { s.group.Go(f) }

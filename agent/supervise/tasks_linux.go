@@ -122,6 +122,7 @@ func (s *supervisor) start(spec Spec) (Status, error) {
 	}
 	t.err = err
 	close(t.begun)
+	s.change()
 	return s.status(t), err
 }
 
@@ -379,6 +380,7 @@ func (s *supervisor) final(t *task, e Exit) {
 		unix.Close(pidfd)
 	}
 	close(t.done)
+	s.change()
 	s.mu.Lock()
 	to, status := s.session, t.rec.status()
 	s.mu.Unlock()
