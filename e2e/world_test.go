@@ -35,6 +35,7 @@ type world struct {
 	env       []string               // of all that it starts
 	user      *syscall.Credential    // of all that it starts, nil for the test's own
 	agents    map[string]*exec.Cmd   // by name, the supervisors
+	newest    string                 // name of the agent that commands talk to
 	followers map[string]*background // by name
 	image     string                 // of containers, "" while there is none
 }
@@ -190,18 +191,19 @@ func (w *world) launch(name string, flags ...string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	w.agents[name] = cmd
+	w.agents[name], w.newest = cmd, name
 	w.env = append(w.env, "CLUSTER_ADDR=unix://"+w.socket(name))
 	return nil
 }
 
-// ready waits until the newest agent's node is.
+// ready waits until the newest agent's node is. An agent whose supervisor was killed may answer for a moment: it does not
+// count.
 func (w *world) ready() error {
 	said := ""
 	err := w.wait("a ready node", func() bool {
 		out, errs, err := w.run("node", "status")
 		said = out + errs
-		return err == nil && strings.Contains(out, "ready")
+		return err == nil && strings.Contains(out, "ready") && w.agentOf(w.agents[w.newest].Process.Pid) != 0
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, said)
