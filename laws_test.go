@@ -65,7 +65,26 @@ const (
 	longestFunction = 80  // lines
 	longestFile     = 700 // lines
 	widestInterface = 6   // methods
+	mostParameters  = 5   // besides a context
 )
+
+// logKeys are the names of facts in the log: first those of everything, then those that a few messages need.
+var logKeys = []string{
+	"node", "job", "group", "alloc", "eval", "index", "err",
+	"task", "deployment", "status", "why", "code", "signal", "unknown", "pid", "mode", "delay", "grace", "until", "for",
+	"file", "executable", "plugin", "option", "container", "image", "warning",
+	"peer", "protocol", "method", "path", "objects", "stale", "dropped", "stack",
+}
+
+// longGoroutines are the functions that start a goroutine which somebody else waits for, or which ends with the process.
+// Every other go statement stands where its end is awaited.
+var longGoroutines = map[string]string{
+	"agent/supervise.newChildren": "the thread that forks ends with the process",
+	"agent/supervise.newClient":   "both end with the connection; Done tells",
+	"agent/supervise.open":        "close waits for the mover",
+	"server.newPrompt":            "Close waits for it",
+	"server/state.decodeAhead":    "the loader waits for each frame",
+}
 
 // source is one parsed Go file of the module.
 type source struct {
@@ -219,6 +238,146 @@ func TestTestsDoNotSleep(t *testing.T) {
 // usesBubble reports whether the file's tests run in fake time, where sleeping is free.
 func usesBubble(s source) bool { return slices.Contains(imports(s), "testing/synctest") }
 
+// TestGoroutinesBelongToWhoWaits: outside tests a go statement stands in a function that also receives from a channel or
+// waits for a group, or that is listed; others start their work with a group's Go.
+func TestGoroutinesBelongToWhoWaits(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.isTest() || strings.HasPrefix(s.folder, "driver/drivertest") {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			var started []token.Pos
+			waits := false
+			ast.Inspect(d, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GoStmt:
+					started = append(started, n.Pos())
+					return false
+				case *ast.UnaryExpr:
+					waits = waits || n.Op == token.ARROW
+				case *ast.SelectorExpr:
+					waits = waits || n.Sel.Name == "Wait"
+				}
+				return true
+			})
+			for _, at := range started {
+				if _, listed := longGoroutines[s.folder+"."+nameOf(d)]; !waits && !listed {
+					t.Errorf("%s: nobody waits for this goroutine", fset.Position(at))
+				}
+			}
+		}
+	}
+}
+
+// nameOf is the name of a function, "" of any other declaration.
+func nameOf(d ast.Decl) string {
+	if f, ok := d.(*ast.FuncDecl); ok {
+		return f.Name.Name
+	}
+	return ""
+}
+
+func TestWhatIsExportedSaysWhatItIs(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.isTest() || s.file.Name.Name == "main" {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && exportedReceiver(d) && d.Doc == nil {
+					t.Errorf("%s: %s has no comment", fset.Position(d.Pos()), d.Name.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if name := undocumented(d, spec); name != "" {
+						t.Errorf("%s: %s has no comment", fset.Position(spec.Pos()), name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// exportedReceiver reports whether the function is none of an unexported type's methods. Such methods exist for the
+// interfaces that they fulfil, which say what they do.
+func exportedReceiver(d *ast.FuncDecl) bool {
+	if d.Recv == nil {
+		return true
+	}
+	switch d.Name.Name {
+	case "String", "Error":
+		return false // their contract is the language's
+	}
+	kind := d.Recv.List[0].Type
+	if star, ok := kind.(*ast.StarExpr); ok {
+		kind = star.X
+	}
+	name, ok := kind.(*ast.Ident)
+	return ok && name.IsExported()
+}
+
+// undocumented is the exported name of a declaration without a comment of its own or of its block, "" if there is none.
+func undocumented(d *ast.GenDecl, spec ast.Spec) string {
+	switch spec := spec.(type) {
+	case *ast.TypeSpec:
+		if spec.Name.IsExported() && spec.Doc == nil && d.Doc == nil {
+			return spec.Name.Name
+		}
+	case *ast.ValueSpec:
+		for _, name := range spec.Names {
+			if name.IsExported() && spec.Doc == nil && spec.Comment == nil && d.Doc == nil {
+				return name.Name
+			}
+		}
+	}
+	return ""
+}
+
+func TestFactsInTheLogHaveKnownNames(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.isTest() || strings.HasPrefix(s.folder, "examples/") {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			for _, key := range loggedKeys(call) {
+				if !slices.Contains(logKeys, key) {
+					t.Errorf("%s: the log key %q is not listed", fset.Position(call.Pos()), key)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// loggedKeys are the constant keys of a call of a logger.
+func loggedKeys(call *ast.CallExpr) []string {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return nil
+	}
+	first := 1 // the message comes before
+	switch sel.Sel.Name {
+	case "With":
+		first = 0
+	case "Debug", "Info", "Warn", "Error":
+	default:
+		return nil
+	}
+	var keys []string
+	for i := first; i < len(call.Args); i += 2 {
+		if text, ok := call.Args[i].(*ast.BasicLit); ok && text.Kind == token.STRING {
+			key, _ := strconv.Unquote(text.Value)
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // calls reports every call of the form pkg.name(…).
 func calls(s source, report func(pkg, name string, at token.Pos)) {
 	ast.Inspect(s.file, func(n ast.Node) bool {
@@ -245,6 +404,9 @@ func TestNothingNeedsScrolling(t *testing.T) {
 				if to-from+1 > longestFunction {
 					t.Errorf("%s: %s has %d lines, over %d", s.path, n.Name.Name, to-from+1, longestFunction)
 				}
+				if count := parameters(n); count > mostParameters {
+					t.Errorf("%s: %s has %d parameters, over %d", s.path, n.Name.Name, count, mostParameters)
+				}
 			case *ast.InterfaceType:
 				if n.Methods.NumFields() > widestInterface {
 					t.Errorf("%s: an interface has %d methods, over %d", fset.Position(n.Pos()), n.Methods.NumFields(), widestInterface)
@@ -253,6 +415,17 @@ func TestNothingNeedsScrolling(t *testing.T) {
 			return true
 		})
 	}
+}
+
+// parameters counts what a caller has to say; a context is said everywhere alike.
+func parameters(f *ast.FuncDecl) int {
+	count := f.Type.Params.NumFields()
+	for _, p := range f.Type.Params.List {
+		if sel, ok := p.Type.(*ast.SelectorExpr); ok && sel.Sel.Name == "Context" {
+			count--
+		}
+	}
+	return count
 }
 
 func TestTopLevelIsAsAgreed(t *testing.T) {

@@ -382,7 +382,7 @@ func (n *Node) serveLogs(run *runner, w http.ResponseWriter, r *http.Request) er
 	if rec.Tasks[at].StartedAt == 0 {
 		return cluster.Errorf(cluster.CodeNotFound, "task %q not started yet. No logs available", task)
 	}
-	from, err := openLogs(n.tree(run), task, kind, q.offset, q.fromEnd, func() bool {
+	from, err := openLogs(n.tree(run), task, kind, q, func() bool {
 		return run.record().Tasks[at].State == cluster.TaskDead
 	})
 	if err != nil {

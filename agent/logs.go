@@ -28,16 +28,16 @@ const logsDir = "alloc/logs"
 
 // openLogs positions a source: offset bytes after the start of the oldest file, or before the end of the newest,
 // counted across files. Positions beyond what there is are its end or start. stream is "stdout" or "stderr".
-func openLogs(t tree, task, stream string, offset int64, fromEnd bool, done func() bool) (*logSource, error) {
+func openLogs(t tree, task, stream string, at streamQuery, done func() bool) (*logSource, error) {
 	s := &logSource{tree: t, prefix: task + "." + stream + ".", done: done, number: -1}
 	numbers, err := s.numbers()
 	if err != nil && cluster.CodeOf(err) != cluster.CodeNotFound {
 		return nil, err
 	}
-	if fromEnd {
+	if at.fromEnd {
 		slices.Reverse(numbers)
 	}
-	offset = max(offset, 0)
+	offset := max(at.offset, 0)
 	for _, n := range numbers {
 		file, path, err := t.open(logsDir + "/" + s.prefix + strconv.Itoa(n))
 		if cluster.CodeOf(err) == cluster.CodeNotFound {
@@ -57,14 +57,14 @@ func openLogs(t tree, task, stream string, offset int64, fromEnd bool, done func
 		s.file, s.number, s.path = file, n, path
 		if size := info.Size(); size >= offset {
 			s.offset = offset
-			if fromEnd {
+			if at.fromEnd {
 				s.offset = size - offset
 			}
 			return s, nil
 		} else {
 			offset -= size
 			s.offset = size
-			if fromEnd {
+			if at.fromEnd {
 				s.offset = 0
 			}
 		}

@@ -159,7 +159,7 @@ func TestPositionsInLogs(t *testing.T) {
 	const all = "aaaabbbbbbcc"
 	for offset := range len(all) + 4 {
 		for _, fromEnd := range []bool{false, true} {
-			s, err := openLogs(files, "web", "stdout", int64(offset), fromEnd, func() bool { return true })
+			s, err := openLogs(files, "web", "stdout", streamQuery{offset: int64(offset), fromEnd: fromEnd}, func() bool { return true })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +178,7 @@ func TestPositionsInLogs(t *testing.T) {
 func TestATruncatedLogIsReadAnew(t *testing.T) {
 	files, dir := library(t)
 	write(t, dir, "alloc/logs/web.stdout.0", "before")
-	s, err := openLogs(files, "web", "stdout", 0, false, func() bool { return false })
+	s, err := openLogs(files, "web", "stdout", streamQuery{}, func() bool { return false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestATruncatedLogIsReadAnew(t *testing.T) {
 func TestAFollowerMissesNothing(t *testing.T) {
 	files, dir := library(t)
 	var done atomic.Bool
-	s, err := openLogs(files, "web", "stdout", 0, false, done.Load)
+	s, err := openLogs(files, "web", "stdout", streamQuery{}, done.Load)
 	if err != nil {
 		t.Fatal(err)
 	}

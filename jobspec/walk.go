@@ -189,14 +189,10 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 		}
 		p.attribute(tree, noun, attr, at.scope)
 	}
-	before := map[string]*hcl.Block{} // the first block of each type
-	counts := map[string]int{}
+	earlier := map[string][]*hcl.Block{} // by type
 	for _, b := range p.expand(content.Blocks, at.scope, noun) {
-		p.block(tree, noun, b, path, before[b.Type], counts[b.Type])
-		if before[b.Type] == nil {
-			before[b.Type] = b.Block
-		}
-		counts[b.Type]++
+		p.block(tree, noun, b, path, earlier[b.Type])
+		earlier[b.Type] = append(earlier[b.Type], b.Block)
 		if attr := content.Attributes[b.Type]; attr != nil {
 			p.problem(b.DefRange, "Duplicate "+b.Type+" block", b.Type+" may be written only once. Another was defined at "+attr.NameRange.String()+".")
 		}
@@ -252,18 +248,18 @@ func (p *parser) shortcut(tree map[string]any, attr *hcl.Attribute, value cty.Va
 	}
 }
 
-// block puts one block into the tree. before is an earlier block of its type, nil if this is the first; index is how many there were.
-func (p *parser) block(tree map[string]any, noun reflect.Type, b place, path cluster.Path, before *hcl.Block, index int) {
+// block puts one block into the tree. earlier are those of its type that came before it.
+func (p *parser) block(tree map[string]any, noun reflect.Type, b place, path cluster.Path, earlier []*hcl.Block) {
 	for _, f := range cluster.Fields(noun) {
 		if f.HCL != b.Type || f.Kind == cluster.FieldLabel {
 			continue
 		}
 		if f.Kind == cluster.FieldBlock && f.Type.Kind() == reflect.Slice {
-			p.element(tree, f, b, path, index)
+			p.element(tree, f, b, path, len(earlier))
 			return
 		}
-		if before != nil {
-			p.problem(b.DefRange, "Duplicate "+b.Type+" block", "Only one "+b.Type+" block is allowed. Another was defined at "+before.DefRange.String()+".")
+		if len(earlier) > 0 {
+			p.problem(b.DefRange, "Duplicate "+b.Type+" block", "Only one "+b.Type+" block is allowed. Another was defined at "+earlier[0].DefRange.String()+".")
 			return
 		}
 		where := path.Field(b.Type)

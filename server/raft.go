@@ -44,13 +44,8 @@ func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replic
 	if err != nil {
 		return nil, err
 	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
-	if err != nil {
-		boltStore.Close()
-		return nil, fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
-	}
 	m := &machine{store: store, newer: make(chan error, 1)}
-	r, err := startRaft(c, settings, m, boltStore, snapshots, stream)
+	r, err := startRaft(c, settings, m, boltStore, stream)
 	if err != nil {
 		boltStore.Close()
 		return nil, err
@@ -99,7 +94,11 @@ func (r *replica) watch(ctx context.Context) error {
 	}
 }
 
-func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore, snapshots raft.SnapshotStore, stream raft.StreamLayer) (*raft.Raft, error) {
+func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore, stream raft.StreamLayer) (*raft.Raft, error) {
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
+	}
 	existing, err := raft.HasExistingState(log, log, snapshots)
 	if err != nil {
 		return nil, fmt.Errorf("read log: %w", err)

@@ -107,6 +107,9 @@ func TestEndOfSupervisor(t *testing.T) {
 			t.Errorf("status %d, output %q", cmd.ProcessState.ExitCode(), out)
 		}
 	})
+}
+
+func TestSignalsToSupervisor(t *testing.T) {
 	t.Run("with its tasks", func(t *testing.T) {
 		h := newHouse(t, func(h *house) { h.rc.StopTasks = true }).begin()
 		h.start(h.sh("unruly", unruly+"; sleep 1000 & wait"))

@@ -43,7 +43,7 @@ func (d *Driver) Wait(ctx context.Context, id string) (driver.Exit, error) {
 		if errors.Is(err, driver.ErrUnknown) {
 			return driver.Exit{}, fmt.Errorf("wait for task %s: %w", id, err)
 		}
-		d.log.Warn("waiting for a task is interrupted", "task", id, "again_in", delay, "err", err)
+		d.log.Warn("waiting for a task is interrupted", "task", id, "delay", delay, "err", err)
 		if err := pause(ctx, delay); err != nil {
 			return driver.Exit{}, fmt.Errorf("wait for task %s: %w", id, err)
 		}
