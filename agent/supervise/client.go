@@ -27,7 +27,6 @@ type Client struct {
 	conn  net.Conn
 	lock  *os.File // the agent's lock, held while the process lives
 	hello hello
-	held  holder
 	exits chan Status
 	done  chan struct{}
 
@@ -85,9 +84,6 @@ func (c *Client) Start(ctx context.Context, spec Spec) (Status, error) {
 	}
 	if r.Status == nil {
 		return Status{}, fmt.Errorf("start task %q: the supervisor's answer has no status", spec.ID)
-	}
-	if r.Status.Exit == nil {
-		c.held.hold(c.hello.Dir, spec.ID)
 	}
 	return *r.Status, nil
 }
@@ -187,7 +183,6 @@ func (c *Client) read() {
 			delete(c.waiting, r.ID)
 		}
 		if r.ID == 0 && r.Status != nil {
-			c.held.release(r.Status.ID)
 			c.ended = append(c.ended, *r.Status)
 			select {
 			case c.wake <- struct{}{}:

@@ -17,8 +17,7 @@
 //	children        the one place that forks and reaps
 //	tree, cgroup    a task's processes, and how to be sure that none is left
 //	mover, sink     output: from named pipes into rotated files
-//	hold            the agent's hand on the pipes, for when the supervisor is killed
-//	keep, keeper    a process that holds pipes and exits, for when both are killed
+//	keep, keeper    a process that holds pipes and exits, for when the supervisor is killed
 //	upgrade         exec in place
 //
 // What survives what: when the agent dies, nothing is lost. When the supervisor replaces itself by

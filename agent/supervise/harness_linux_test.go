@@ -120,9 +120,6 @@ func agentRole() int {
 	case <-term:
 		return 0
 	case <-c.Done():
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		c.Linger(ctx)
 		return 9
 	}
 }
@@ -175,9 +172,6 @@ func (p *proxy) serve(conn net.Conn) {
 		}
 		go func() {
 			r, err := p.c.call(context.Background(), q)
-			if q.Verb == verbStart && err == nil {
-				p.c.held.hold(p.c.hello.Dir, q.Spec.ID)
-			}
 			r.ID, r.Error = q.ID, toWire(err)
 			if q.Verb == verbHello {
 				r.Hello = &p.c.hello

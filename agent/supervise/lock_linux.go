@@ -44,7 +44,7 @@ func connect(conn net.Conn) (*Client, error) {
 			err = sign(c.lock)
 		}
 		if err == nil {
-			return c, c.holdAll(ctx)
+			return c, nil
 		}
 		if !errors.Is(err, errLocked) {
 			conn.Close()
@@ -57,17 +57,6 @@ func connect(conn net.Conn) (*Client, error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// holdAll keeps the pipes of the tasks that run already.
-func (c *Client) holdAll(ctx context.Context) error {
-	all, err := c.List(ctx)
-	for _, s := range all {
-		if s.Exit == nil {
-			c.held.hold(c.hello.Dir, s.ID)
-		}
-	}
-	return err
 }
 
 // lock takes the lock file, or returns errLocked and the PID in it. The lock lasts as long as the

@@ -143,10 +143,6 @@ func open(c Config) (s *supervisor, err error) {
 	if err := s.recover(b.tasks()); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	// Only now, as an agent of a supervisor that was killed waits for this with its hands on the pipes.
-	if err := sign(s.lock); err != nil {
-		return nil, errors.Join(err, s.close())
-	}
 	if err := s.adoptAgent(b); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -172,6 +168,9 @@ func (s *supervisor) occupy(b *bequest) error {
 		if pid, _ := number(holder); !errors.Is(err, errLocked) || alive(int(pid)) || time.Now().After(give) {
 			break
 		}
+	}
+	if err == nil {
+		return sign(s.lock)
 	}
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("another agent, with PID %s, works in %s: end it, or choose another data directory", holder, filepath.Dir(s.config.Dir))

@@ -239,6 +239,9 @@ func (s *supervisor) openOutput(t *task, cred *syscall.Credential) ([]uintptr, e
 	return files, nil
 }
 
+// pipeSuffixes are the names of a task's pipes behind its file name: stdout, stderr.
+var pipeSuffixes = [2]string{".out", ".err"}
+
 func (s *supervisor) pipePath(id string, i int) string {
 	return filepath.Join(s.pipes, fileName(id)+pipeSuffixes[i])
 }

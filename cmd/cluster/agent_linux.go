@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/a43e60e4/cluster/agent/supervise"
 )
@@ -107,23 +106,7 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 		return err
 	}
 	r.greet(start.Stdout)
-	err = r.Run(ctx)
-	select {
-	case <-client.Done():
-		linger(client)
-	default:
-	}
-	return err
-}
-
-// lingerTime is how long an agent without a supervisor keeps the tasks' pipes open for the next one.
-const lingerTime = time.Minute
-
-// linger keeps what tasks write from getting lost until another supervisor reads it.
-func linger(client *supervise.Client) {
-	ctx, cancel := context.WithTimeout(context.Background(), lingerTime)
-	defer cancel()
-	client.Linger(ctx)
+	return r.Run(ctx)
 }
 
 // newLogger writes to w as the configuration says.
