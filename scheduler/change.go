@@ -9,9 +9,9 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
-// Destructive reports whether an allocation of the old version's group must be replaced to follow the new version.
+// destructive reports whether an allocation of the old version's group must be replaced to follow the new version.
 // Where it is false the allocation takes the new version in place, if its node still fits. The group must exist in both.
-func Destructive(old, new *cluster.Job, group string) bool {
+func destructive(old, new *cluster.Job, group string) bool {
 	a, b := old.Group(group), new.Group(group)
 	if len(a.Tasks) != len(b.Tasks) || a.EphemeralDisk != b.EphemeralDisk || !slices.EqualFunc(a.Networks, b.Networks, sameNetwork) {
 		return true

@@ -148,7 +148,7 @@ func TestDestructive(t *testing.T) {
 		}
 		changed := base()
 		row.edit(changed, &changed.TaskGroups[0], &changed.TaskGroups[0].Tasks[0])
-		if got := Destructive(base(), changed, "web"); got != row.want {
+		if got := destructive(base(), changed, "web"); got != row.want {
 			t.Errorf("%s: destructive is %t", name, got)
 		}
 	}

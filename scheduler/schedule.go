@@ -117,7 +117,7 @@ func (p *planner) destructive(a *cluster.Allocation) bool {
 	key := filterKey{a.Job, a.TaskGroup}
 	result, known := p.change[key]
 	if !known {
-		result = Destructive(a.Job, p.in.Job, a.TaskGroup)
+		result = destructive(a.Job, p.in.Job, a.TaskGroup)
 		p.change[key] = result
 	}
 	return result

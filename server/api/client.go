@@ -75,9 +75,6 @@ func unixTransport(path string) *http.Transport {
 // Close ends connections that nobody uses.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Address is the address of the agent, as it was configured.
-func (c *Client) Address() string { return c.config.Address }
-
 // Get reads path (escaped, beginning with /v1/) and decodes the answer into out, unless out is nil.
 func (c *Client) Get(ctx context.Context, path string, q Query, out any) (Meta, error) {
 	return c.exchange(ctx, http.MethodGet, path, q, nil, out)
