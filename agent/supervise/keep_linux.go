@@ -28,8 +28,10 @@ const (
 // It is forked without an exec, runs no Go code that needs the runtime, and gives back the memory it
 // was born with: it costs some ten pages.
 type keeper struct {
-	mu  sync.Mutex
-	pid int // 0: there is none
+	mu     sync.Mutex
+	pid    int // 0: there is none
+	start  uint64
+	warned bool // that there cannot be one
 }
 
 // keep sees to it that there is a keeper.
@@ -41,11 +43,12 @@ func (s *supervisor) keep() {
 	}
 	pid, start, err := s.children.forkKeeper(s.keeperEnded)
 	if err == nil {
-		s.keeper.pid = pid
+		s.keeper.pid, s.keeper.start = pid, start
 		err = writeFile(s.keeperPath(), fmt.Appendf(nil, "%d %d\n", pid, start), false)
 	}
-	if err != nil {
-		s.log.Warn("no keeper: output would be lost if supervisor and agent were killed at once", "err", err)
+	if err != nil && !s.keeper.warned {
+		s.keeper.warned = true
+		s.log.Warn("no keeper: a kill of the supervisor may cost tasks that end before the next one their last output", "err", err)
 	}
 }
 
@@ -57,10 +60,10 @@ func (s *supervisor) keeperEnded(e Exit) {
 		if s.ctx.Err() == nil {
 			s.log.Warn("keeper ended, starting another", "status", e.Code, "signal", e.Signal)
 		}
-		s.pause(keepAgain)
 		s.keeper.mu.Lock()
 		s.keeper.pid = 0
 		s.keeper.mu.Unlock()
+		s.pause(keepAgain)
 		s.keep()
 	})
 }
@@ -72,7 +75,9 @@ func (s *supervisor) endKeeper() {
 	if s.keeper.pid == 0 {
 		return
 	}
-	unix.Kill(s.keeper.pid, unix.SIGKILL) // not reaped before s.keeper.pid is 0
+	if fd, err := openProcess(s.keeper.pid, s.keeper.start); err == nil {
+		estate{pidfd: fd}.close()
+	}
 	os.Remove(s.keeperPath())
 }
 
