@@ -119,20 +119,6 @@ func (s *session) do(t *testing.T, what string) {
 	}
 }
 
-// Every example under examples/ is a valid job.
-func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("../../examples/*.hcl")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no examples", err)
-	}
-	s := newSession(t)
-	for _, file := range files {
-		if out, status := s.run("job", "validate", file); status != exitDone {
-			t.Errorf("%s: %s", file, out)
-		}
-	}
-}
-
 // fields splits a line as a shell does, as far as these scripts need it.
 func fields(line string) []string {
 	var words []string
