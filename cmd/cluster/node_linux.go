@@ -250,10 +250,17 @@ func (r *running) runClient(ctx context.Context) error {
 		return fmt.Errorf("tell the supervisor: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.supervisor.Hear(ctx) })
-	if r.client != nil {
-		group.Go(func() error { return named("client", r.client.Run(ctx)) })
-	}
+	// Exits are heard until the client part has ended: with -dev it waits for those of the tasks that it ends.
+	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return r.supervisor.Hear(hearing) })
+	group.Go(func() error {
+		defer deaf()
+		if r.client == nil {
+			<-ctx.Done()
+			return nil
+		}
+		return named("client", r.client.Run(ctx))
+	})
 	return group.Wait()
 }
 
