@@ -72,9 +72,11 @@ func (b *bench) launch(ctx context.Context, args ...string) (*agent, error) {
 	return nil, fmt.Errorf("the agent did not say where its API is; its log:\n%s", text)
 }
 
-// stop asks the agent to end, tasks included if it has -dev, and waits for it.
+// stop asks the agent to end, tasks included if it has -dev, and waits for it. One that does not end says where it stands.
 func (a *agent) stop() {
 	_ = a.cmd.Process.Signal(syscall.SIGTERM)
+	watchdog := time.AfterFunc(patience, func() { _ = a.cmd.Process.Signal(syscall.SIGQUIT) })
+	defer watchdog.Stop()
 	_ = a.cmd.Wait()
 	a.log.Close()
 }
