@@ -14,6 +14,7 @@ const (
 	TriggerJobRegister       = "job-register"
 	TriggerJobDeregister     = "job-deregister"
 	TriggerNodeUpdate        = "node-update"
+	TriggerNodeDrain         = "node-drain"
 	TriggerAllocStop         = "alloc-stop"
 	TriggerDeploymentWatcher = "deployment-watcher"
 	TriggerAllocFailure      = "alloc-failure"

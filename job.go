@@ -87,7 +87,7 @@ type TaskGroup struct {
 	RestartPolicy    RestartPolicy     `hcl:"restart,block"`
 	ReschedulePolicy *ReschedulePolicy `hcl:"reschedule,block"` // nil for system jobs
 	Update           *UpdateStrategy   `hcl:"update,block"`     // nil for batch jobs
-	Migrate          *MigrateStrategy  `hcl:"-"`                // only service jobs have one
+	Migrate          *MigrateStrategy  `hcl:"migrate,block"`    // only service jobs have one
 	EphemeralDisk    EphemeralDisk     `hcl:"ephemeral_disk,block"`
 	ShutdownDelay    time.Duration     `hcl:"shutdown_delay"` // between leaving the service list and the kill
 	Tasks            []Task            `hcl:"task,block"`

@@ -217,7 +217,7 @@ var unsupported = map[reflect.Type][]Setting{
 	},
 	reflect.TypeFor[TaskGroup](): {
 		block("Affinities", "affinity"), block("Volumes", "volume"), block("Disconnect", "disconnect"),
-		block("Scaling", "scaling"), block("Consul", "consul"), block("", "migrate"), block("", "vault"), block("", "secret"),
+		block("Scaling", "scaling"), block("Consul", "consul"), block("", "vault"), block("", "secret"),
 		attribute("MaxRunDuration", "max_run_duration"),
 		attribute("StopAfterClientDisconnect", "stop_after_client_disconnect"),
 		attribute("MaxClientDisconnect", "max_client_disconnect"),

@@ -1,5 +1,7 @@
 package cluster
 
+import "time"
+
 // The states of a node; the leader decides them.
 const (
 	NodeStatusInitializing = "initializing"
@@ -33,6 +35,8 @@ type Node struct {
 	StatusDescription     string
 	StatusUpdatedAt       int64 // unix seconds
 	Events                []NodeEvent
+	DrainStrategy         *DrainStrategy // nil unless the node is being drained; then it is not eligible
+	LastDrain             *LastDrain     // nil if it never was
 	CreateIndex           uint64
 	ModifyIndex           uint64
 }
@@ -40,6 +44,40 @@ type Node struct {
 // Ready reports whether new work may be placed on the node.
 func (n *Node) Ready() bool {
 	return n.Status == NodeStatusReady && n.SchedulingEligibility == NodeEligible
+}
+
+// DrainSpec is what a user asks of a drain.
+type DrainSpec struct {
+	Deadline         time.Duration // what is left after it is moved at once; 0: there is no deadline, below 0: at once
+	IgnoreSystemJobs bool          // the work of system jobs stays
+}
+
+// DrainStrategy is how a node is being emptied.
+type DrainStrategy struct {
+	DrainSpec
+	ForceDeadline time.Time // when what is left is moved at once; zero if there is no such moment
+	StartedAt     time.Time
+}
+
+// Forced reports whether all that is left has to go at once.
+func (d *DrainStrategy) Forced(now time.Time) bool {
+	return d.Deadline < 0 || d.Deadline > 0 && !now.Before(d.ForceDeadline)
+}
+
+// The states of LastDrain.
+const (
+	DrainStatusDraining = "draining"
+	DrainStatusComplete = "complete"
+	DrainStatusCanceled = "canceled"
+)
+
+// LastDrain is what came of a node's newest drain.
+type LastDrain struct {
+	StartedAt  time.Time
+	UpdatedAt  time.Time
+	Status     string
+	AccessorID string            // of the token that asked, "" while there are none
+	Meta       map[string]string // what the user noted
 }
 
 // NodeEvent is a line of a node's diary; the ten newest are kept.

@@ -42,7 +42,8 @@ type UpdateStrategy struct {
 	Stagger          time.Duration `hcl:"stagger"` // kept for tools that read it; it has no effect
 }
 
-// MigrateStrategy says how the allocations of a drained node are replaced.
+// MigrateStrategy says how the allocations of a drained node are replaced: at most MaxParallel instances of the group
+// are without health at a time, and with 0 none moves before the drain's deadline.
 type MigrateStrategy struct {
 	MaxParallel     int           `hcl:"max_parallel"`
 	HealthCheck     string        `hcl:"health_check"`

@@ -17,7 +17,7 @@ job "not-yet" {
     scaling {
       max = 3
     }
-    migrate {
+    vault {
     }
     network {
       mode = "bridge"

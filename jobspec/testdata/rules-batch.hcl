@@ -4,6 +4,9 @@ job "rules-batch" {
     update {
       max_parallel = 1
     }
+    migrate {
+      health_check = "none"
+    }
     task "t" {
       driver = "x"
     }

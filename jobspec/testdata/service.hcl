@@ -110,6 +110,12 @@ job "service" {
       max_parallel = 1
     }
 
+    migrate {
+      max_parallel     = 2
+      health_check     = "task_states"
+      min_healthy_time = "5s"
+    }
+
     task "server" {
       driver         = "docker"
       user           = "nobody"
