@@ -15,17 +15,19 @@ const (
 // ClientStatus is what an allocation's node last said of it (or, for lost, what the leader decided).
 type ClientStatus uint8
 
-// The states. They move forward alone: pending, running, then one of the terminal ones.
+// The states. They move forward alone: pending, running, then one of the terminal ones. The only way back leads out of
+// unknown, which the servers alone decide: what the node says when it is heard of again takes its place.
 const (
 	ClientPending ClientStatus = iota
 	ClientRunning
 	ClientComplete // terminal: every task ended as it should, or was stopped
 	ClientFailed   // terminal: a task failed for good
 	ClientLost     // terminal: the node was lost
+	ClientUnknown  // the node cannot be reached and is waited for, see TaskGroup.Disconnect
 )
 
 // Terminal reports whether the allocation's tasks have ended for good.
-func (s ClientStatus) Terminal() bool { return s >= ClientComplete }
+func (s ClientStatus) Terminal() bool { return s >= ClientComplete && s != ClientUnknown }
 
 // HealthStatus is what a deployment thinks of an allocation.
 type HealthStatus uint8

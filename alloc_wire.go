@@ -8,7 +8,7 @@ import (
 
 var (
 	desiredNames = []string{"run", "stop", "evict"}
-	clientNames  = []string{"pending", "running", "complete", "failed", "lost"}
+	clientNames  = []string{"pending", "running", "complete", "failed", "lost", "unknown"}
 	phaseNames   = []string{"pending", "running", "dead"}
 )
 

@@ -23,6 +23,9 @@ func setDefault(field *string, text string) {
 }
 
 func completeGroup(j *Job, g *TaskGroup) {
+	if g.Disconnect == nil {
+		g.Disconnect = g.olderDisconnect()
+	}
 	for i := range g.Networks {
 		sortPorts(&g.Networks[i])
 	}

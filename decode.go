@@ -178,12 +178,19 @@ func (d *decoder) field(noun reflect.Value, f Field, value any, at Path) {
 // optional fills a noun that may be absent. An object of nothing but empty values keeps it absent.
 func (d *decoder) optional(dst reflect.Value, value any, at Path) {
 	object, ok := d.object(value, at)
-	if !ok || dst.IsNil() && isEmpty(object) {
+	if !ok {
 		return
 	}
 	filled := reflect.New(dst.Type().Elem())
-	if !dst.IsNil() {
+	empty := isEmpty(object)
+	if e, ok := filled.Interface().(*DisconnectStrategy); ok { // in which false says something
+		*e, empty = DefaultDisconnect(), isEmptyBody(object)
+	}
+	switch {
+	case !dst.IsNil():
 		filled.Elem().Set(dst.Elem())
+	case empty:
+		return
 	}
 	d.noun(filled.Elem(), object, at)
 	dst.Set(filled)

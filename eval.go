@@ -19,6 +19,8 @@ const (
 	TriggerDeploymentWatcher = "deployment-watcher"
 	TriggerAllocFailure      = "alloc-failure"
 	TriggerQueuedAllocs      = "queued-allocs"
+	TriggerMaxDisconnect     = "max-disconnect-timeout" // a node that was waited for is not back
+	TriggerReconnect         = "reconnect"              // it is
 )
 
 // Evaluation is a piece of planning to be done for one job, and afterwards the record of what came of it.

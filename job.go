@@ -77,20 +77,27 @@ type JobKey struct{ Namespace, ID string }
 
 // TaskGroup is a set of tasks that always run together on one node; Count of such sets are wanted.
 type TaskGroup struct {
-	Name             string            `hcl:"name,label"`
-	Count            int               `hcl:"count"`
-	Meta             map[string]string `hcl:"meta"`
-	Constraints      []Constraint      `hcl:"constraint,block"`
-	Spreads          []Spread          `hcl:"spread,block"`
-	Networks         []Network         `hcl:"network,block"` // at most one
-	Services         []Service         `hcl:"service,block"`
-	RestartPolicy    RestartPolicy     `hcl:"restart,block"`
-	ReschedulePolicy *ReschedulePolicy `hcl:"reschedule,block"` // nil for system jobs
-	Update           *UpdateStrategy   `hcl:"update,block"`     // nil for batch jobs
-	Migrate          *MigrateStrategy  `hcl:"migrate,block"`    // only service jobs have one
-	EphemeralDisk    EphemeralDisk     `hcl:"ephemeral_disk,block"`
-	ShutdownDelay    time.Duration     `hcl:"shutdown_delay"` // between leaving the service list and the kill
-	Tasks            []Task            `hcl:"task,block"`
+	Name             string              `hcl:"name,label"`
+	Count            int                 `hcl:"count"`
+	Meta             map[string]string   `hcl:"meta"`
+	Constraints      []Constraint        `hcl:"constraint,block"`
+	Spreads          []Spread            `hcl:"spread,block"`
+	Networks         []Network           `hcl:"network,block"` // at most one
+	Services         []Service           `hcl:"service,block"`
+	RestartPolicy    RestartPolicy       `hcl:"restart,block"`
+	ReschedulePolicy *ReschedulePolicy   `hcl:"reschedule,block"` // nil for system jobs
+	Update           *UpdateStrategy     `hcl:"update,block"`     // nil for batch jobs
+	Migrate          *MigrateStrategy    `hcl:"migrate,block"`    // only service jobs have one
+	Disconnect       *DisconnectStrategy `hcl:"disconnect,block"` // nil: what ran on a lost node is lost at once
+	EphemeralDisk    EphemeralDisk       `hcl:"ephemeral_disk,block"`
+	ShutdownDelay    time.Duration       `hcl:"shutdown_delay"` // between leaving the service list and the kill
+	Tasks            []Task              `hcl:"task,block"`
+
+	// The older spellings of Disconnect: a group that uses them and has no such block gets one when it is decoded.
+
+	StopAfterClientDisconnect time.Duration `hcl:"stop_after_client_disconnect"`
+	MaxClientDisconnect       time.Duration `hcl:"max_client_disconnect"`
+	PreventRescheduleOnLost   bool          `hcl:"prevent_reschedule_on_lost"`
 }
 
 // Task returns the task of that name, nil if there is none. The result belongs to the group: do not modify it.

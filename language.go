@@ -216,12 +216,9 @@ var unsupported = map[reflect.Type][]Setting{
 		attribute("ConsulNamespace", "").but("default"), attribute("VaultNamespace", "").but("default"),
 	},
 	reflect.TypeFor[TaskGroup](): {
-		block("Affinities", "affinity"), block("Volumes", "volume"), block("Disconnect", "disconnect"),
+		block("Affinities", "affinity"), block("Volumes", "volume"),
 		block("Scaling", "scaling"), block("Consul", "consul"), block("", "vault"), block("", "secret"),
 		attribute("MaxRunDuration", "max_run_duration"),
-		attribute("StopAfterClientDisconnect", "stop_after_client_disconnect"),
-		attribute("MaxClientDisconnect", "max_client_disconnect"),
-		attribute("PreventRescheduleOnLost", "prevent_reschedule_on_lost"),
 	},
 	reflect.TypeFor[EphemeralDisk]():  {attribute("Sticky", "sticky"), attribute("Migrate", "migrate")},
 	reflect.TypeFor[RestartPolicy]():  {attribute("RenderTemplates", "render_templates")},

@@ -7,6 +7,7 @@ const (
 	NodeStatusInitializing = "initializing"
 	NodeStatusReady        = "ready"
 	NodeStatusDown         = "down"
+	NodeStatusDisconnected = "disconnected" // as down, but some of its allocations are waited for
 )
 
 // Whether new work may be placed on a node.

@@ -14,14 +14,15 @@ type Plan struct {
 	Stops       []Stop       // at most one for an allocation
 	Places      []Placement  // in the order in which they were chosen
 	Updates     []Update     // allocations that take the plan's job version where they are
-	Waits       []Wait       // failed allocations that will be replaced later
+	Unknown     []ID         // allocations whose node cannot be reached and is waited for
+	Waits       []Wait       // failed allocations that will be replaced later, unknown ones that will be looked at again
 	Deployments []Deployment // created or changed: an old one cancelled, a new one begun. Whole values; counts are the state's
 	Evals       []Evaluation // created or changed: blocked, follow-up, cancelled. Whole values
 }
 
 // Empty reports whether the plan changes nothing but its evaluation.
 func (p *Plan) Empty() bool {
-	return len(p.Stops) == 0 && len(p.Places) == 0 && len(p.Updates) == 0 && len(p.Waits) == 0 &&
+	return len(p.Stops) == 0 && len(p.Places) == 0 && len(p.Updates) == 0 && len(p.Waits) == 0 && len(p.Unknown) == 0 &&
 		len(p.Deployments) == 0 && len(p.Evals) == 0
 }
 
@@ -40,7 +41,7 @@ type Update struct {
 	DeploymentID ID
 }
 
-// Wait notes on a failed allocation which evaluation will replace it.
+// Wait notes on an allocation which evaluation will replace it if it failed, or decide of it if it is unknown.
 type Wait struct {
 	ID             ID
 	FollowupEvalID ID // one of Plan.Evals

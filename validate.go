@@ -56,6 +56,9 @@ func (j *Job) Warnings() []string {
 			all = append(all, fmt.Sprintf("group %s: update max_parallel (%d) is greater than count (%d): a change that replaces allocations replaces all at once",
 				quote(g.Name), g.Update.MaxParallel, g.Count))
 		}
+		if warning := g.disconnectWarning(); warning != "" {
+			all = append(all, warning)
+		}
 	}
 	return all
 }
@@ -126,6 +129,7 @@ func (v *validator) group(at Path, j *Job, g *TaskGroup) {
 	v.reschedule(at.Field("reschedule"), j, g.ReschedulePolicy)
 	v.groupUpdate(at.Field("update"), j, g)
 	v.migrate(at.Field("migrate"), j, g.Migrate)
+	v.disconnect(at.Field("disconnect"), j, g.Disconnect)
 	ports := v.networks(at, g)
 	v.check(len(g.Tasks) > 0, at, `Missing tasks for task group %s; write at least one "task" block in it`, quote(g.Name))
 	v.check(len(g.Tasks) <= maxTasks, at, "The group has %d tasks, the limit is %d", len(g.Tasks), maxTasks)
@@ -201,7 +205,10 @@ func (v *validator) migrate(at Path, j *Job, m *MigrateStrategy) {
 	if m == nil {
 		return
 	}
-	v.check(j.Type != JobTypeBatch && j.Type != JobTypeSystem, at, "Job type %q does not allow migrate block; remove it", j.Type)
+	if j.Type == JobTypeBatch || j.Type == JobTypeSystem {
+		v.check(false, at, "Job type %q does not allow migrate block; remove it", j.Type)
+		return
+	}
 	v.check(m.MaxParallel >= 0, at.Field("max_parallel"), "MaxParallel must be >= 0 but found %d", m.MaxParallel)
 	v.check(m.HealthCheck == HealthCheckChecks || m.HealthCheck == HealthCheckTaskStates, at.Field("health_check"),
 		`HealthCheck must be "checks" or "task_states", have %s`, quote(m.HealthCheck))

@@ -73,6 +73,17 @@ var validations = []struct {
 		`group "g" > task "t" > restart > attempts: Restart policy "delay" with 0 attempts is ambiguous; write mode = "fail" or attempts above 0`,
 		`group "g" > task "t" > restart > interval: Interval can not be less than 5s (got 0s)`,
 		`group "g" > task "t" > restart > delay: Delay can not be negative (got -1ns)`}},
+	{"disconnect", func(j *Job, g *TaskGroup, t *Task) {
+		g.Disconnect = &DisconnectStrategy{LostAfter: -1, StopOnClientAfter: -1, Reconcile: "x"}
+	}, []string{
+		`group "g" > disconnect > lost_after: lost_after cannot be a negative duration, have -1ns`,
+		`group "g" > disconnect > stop_on_client_after: stop_on_client_after cannot be a negative duration, have -1ns`,
+		`group "g" > disconnect: Disconnect cannot be configured with both lost_after and stop_on_client_after; remove one`,
+		`group "g" > disconnect > reconcile: Invalid reconcile option "x"; write "best_score", "keep_original", "keep_replacement" or "longest_running"`}},
+	{"disconnect of a system job", func(j *Job, g *TaskGroup, t *Task) {
+		j.Type, g.ReschedulePolicy, g.Migrate = "system", nil, nil
+		g.Disconnect = &DisconnectStrategy{StopOnClientAfter: time.Minute, Reconcile: ReconcileBestScore}
+	}, []string{`group "g" > disconnect > stop_on_client_after: stop_on_client_after can only be used with service and batch jobs; remove it`}},
 	{"reschedule never", func(j *Job, g *TaskGroup, t *Task) { g.ReschedulePolicy = &ReschedulePolicy{} }, nil},
 	{"reschedule does not fit", func(j *Job, g *TaskGroup, t *Task) {
 		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 4, Interval: time.Minute, Delay: 10 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
