@@ -18,15 +18,17 @@ const module = "github.com/a43e60e4/cluster"
 // mayImport says which packages of the project a folder may import besides the root. "*" is all of them.
 // A folder that is not listed may import none.
 var mayImport = map[string][]string{
-	"agent":             {"driver"},
-	"cmd/cluster":       {"*"},
-	"driver/docker":     {"driver"},
-	"driver/drivertest": {"driver"},
-	"driver/rawexec":    {"driver"},
-	"server":            {"scheduler", "jobspec", "server/api", "server/state", "server/pki", "server/link"},
-	"server/link":       {"server/pki"},
-	"e2e":               {"server/api", "jobspec"},
-	"e2e/bench":         {"server/api"},
+	"agent":              {"driver"},
+	"cmd/cluster":        {"*"},
+	"driver/docker":      {"driver"},
+	"driver/drivertest":  {"driver"},
+	"driver/rawexec":     {"driver"},
+	"server":             {"scheduler", "jobspec", "server/api", "server/state", "server/pki", "server/link"},
+	"server/link":        {"server/pki"},
+	"e2e":                {"server/api", "jobspec", "e2e/lan", "e2e/fleet"},
+	"e2e/bench":          {"server/api"},
+	"e2e/bench/failover": {"server/api", "e2e/lan", "e2e/fleet"},
+	"e2e/fleet":          {"server/api", "e2e/lan"},
 }
 
 // mayUse says which folders may import a library. "" is the root.
@@ -39,7 +41,7 @@ var mayUse = map[string][]string{
 	"github.com/hashicorp/memberlist":      {"agent/gossip"},
 	"github.com/hashicorp/raft":            {"server"},
 	"github.com/hashicorp/raft-boltdb/v2":  {"server"},
-	"github.com/miekg/dns":                 {"agent/dns", "cmd/cluster", "e2e"},
+	"github.com/miekg/dns":                 {"agent/dns", "cmd/cluster", "e2e", "e2e/fleet"},
 	"github.com/anishathalye/porcupine":    {"e2e"},
 	"github.com/moby/moby/api":             {"driver/docker"},
 	"github.com/moby/moby/client":          {"driver/docker"},
@@ -56,7 +58,7 @@ var mayUse = map[string][]string{
 	"go.etcd.io/bbolt":                     {"server"},
 	"golang.org/x/net":                     {"driver/docker", "agent/dns"},
 	"golang.org/x/sync":                    {"agent", "agent/gossip", "agent/dns", "server", "server/link", "cmd/cluster", "scheduler", "driver/docker", "driver/rawexec"},
-	"golang.org/x/sys":                     {"agent", "e2e", "agent/supervise", "cmd/cluster", "driver", "driver/docker", "driver/rawexec", "driver/drivertest"},
+	"golang.org/x/sys":                     {"agent", "e2e", "e2e/lan", "agent/supervise", "cmd/cluster", "driver", "driver/docker", "driver/rawexec", "driver/drivertest"},
 	"golang.org/x/term":                    {"cmd/cluster"},
 	"golang.org/x/text":                    {"jobspec"},
 	"pgregory.net/rapid":                   {"", "scheduler", "server/state", "jobspec"},
