@@ -24,6 +24,8 @@ const (
 	KindDeleteNamespace
 	KindSetMeta
 	KindReap
+	KindDrainNode
+	KindEndDrain
 )
 
 // Command is one change of the state as it stands in the log. At is always the proposer's time in unix

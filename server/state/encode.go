@@ -12,7 +12,7 @@ import (
 // must never have been written while a voter did not know it, so a store that meets one stops: see Store.Apply.
 var ErrNewer = errors.New("written by a newer release: upgrade this server")
 
-// kinds lists what this release reads: the newest version of each command, and a value to decode it into.
+// kinds lists what this release reads: the newest version of each command (see versionOf for the one it writes), and a value to decode it into.
 var kinds = [...]struct {
 	name    string
 	version byte
@@ -21,7 +21,7 @@ var kinds = [...]struct {
 	KindRegisterJob:       {"RegisterJob", 1, func() Command { return new(RegisterJob) }},
 	KindDeregisterJob:     {"DeregisterJob", 1, func() Command { return new(DeregisterJob) }},
 	KindUpsertEvals:       {"UpsertEvals", 1, func() Command { return new(UpsertEvals) }},
-	KindCommitPlan:        {"CommitPlan", 1, func() Command { return new(CommitPlan) }},
+	KindCommitPlan:        {"CommitPlan", 2, func() Command { return new(CommitPlan) }},
 	KindReportAllocs:      {"ReportAllocs", 1, func() Command { return new(ReportAllocs) }},
 	KindStopAllocs:        {"StopAllocs", 1, func() Command { return new(StopAllocs) }},
 	KindRegisterNode:      {"RegisterNode", 1, func() Command { return new(RegisterNode) }},
@@ -33,6 +33,8 @@ var kinds = [...]struct {
 	KindDeleteNamespace:   {"DeleteNamespace", 1, func() Command { return new(DeleteNamespace) }},
 	KindSetMeta:           {"SetMeta", 1, func() Command { return new(SetMeta) }},
 	KindReap:              {"Reap", 1, func() Command { return new(Reap) }},
+	KindDrainNode:         {"DrainNode", 1, func() Command { return new(DrainNode) }},
+	KindEndDrain:          {"EndDrain", 1, func() Command { return new(EndDrain) }},
 }
 
 // String is the command's name.
@@ -54,11 +56,19 @@ func Encode(commands ...Command) ([]byte, error) {
 		if e.err != nil {
 			return nil, fmt.Errorf("encode %s: %w", c.kind(), e.err)
 		}
-		entry = append(entry, byte(c.kind()), kinds[c.kind()].version)
+		entry = append(entry, byte(c.kind()), versionOf(c))
 		entry = binary.AppendUvarint(entry, uint64(len(e.b)))
 		entry = append(entry, e.b...)
 	}
 	return entry, nil
+}
+
+// versionOf is the version that a command is written in: the oldest one that can say it.
+func versionOf(c Command) byte {
+	if v, ok := c.(interface{ version() byte }); ok {
+		return v.version()
+	}
+	return 1
 }
 
 // decodeEntry is the inverse of Encode. Without an interner every string is one of its own.

@@ -55,6 +55,11 @@ func samples(t testing.TB) []Command {
 		&SetMeta{At: 14, Key: "k"},
 		&Reap{At: 15, Allocs: []cluster.ID{id(1)}, Evals: []cluster.ID{id(2)}, Deployments: []cluster.ID{id(3)},
 			Jobs: []cluster.JobKey{{Namespace: "default", ID: "web"}}, Nodes: []cluster.ID{id(4)}},
+		&DrainNode{At: 16, RequestID: "r", ID: id(1), Spec: &cluster.DrainSpec{Deadline: -7, IgnoreSystemJobs: true}, MarkEligible: true,
+			Meta: map[string]string{"a": "b"}, Event: &event, Evals: evals},
+		&DrainNode{At: 17, ID: id(1), Spec: &cluster.DrainSpec{}},
+		&DrainNode{At: 18, ID: id(1)},
+		&EndDrain{At: 19, ID: id(1), ModifyIndex: 7, Event: &event},
 	}
 }
 

@@ -36,6 +36,7 @@ func (c *RegisterNode) apply(w *writer) (Result, error) {
 func inheritNode(next, old *cluster.Node) {
 	next.Status, next.StatusDescription, next.StatusUpdatedAt = old.Status, old.StatusDescription, old.StatusUpdatedAt
 	next.SchedulingEligibility = old.SchedulingEligibility
+	next.DrainStrategy, next.LastDrain = old.DrainStrategy, old.LastDrain
 	next.Events = old.Events
 	next.CreateIndex, next.ModifyIndex = old.CreateIndex, old.ModifyIndex
 }
@@ -82,6 +83,9 @@ func (c *NodeStatus) apply(w *writer) (Result, error) {
 		next := *old
 		next.Status, next.StatusDescription, next.StatusUpdatedAt = c.Status, c.Description, w.at/1e9
 		w.putNode(&next, c.Event)
+		if next.Alive() && !old.Alive() {
+			w.askAgain(c.ID)
+		}
 	}
 	w.putEvals(c.Evals)
 	return Result{}, nil
@@ -91,6 +95,10 @@ func (c *NodeEligibility) apply(w *writer) (Result, error) {
 	old := w.node(c.ID)
 	if old == nil {
 		return Result{}, errNoNode("update eligibility of", c.ID)
+	}
+	if old.DrainStrategy != nil && c.Eligibility == cluster.NodeEligible {
+		return Result{}, cluster.Errorf(cluster.CodeConflict,
+			"make node %s eligible: it is being drained: end that first (`cluster node drain -disable %s`)", c.ID, c.ID.Short())
 	}
 	if old.SchedulingEligibility != c.Eligibility {
 		next := *old

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -157,7 +158,7 @@ func (w *world) report() Command {
 }
 
 func (w *world) node() Command {
-	switch w.pick("node command", 6) {
+	switch w.pick("node command", 8) {
 	case 0:
 		return &NodeStatus{At: w.now, ID: w.nodeID(), Status: []string{cluster.NodeStatusReady, cluster.NodeStatusDown}[w.pick("up", 2)],
 			Event: &cluster.NodeEvent{Message: "status"}}
@@ -165,10 +166,27 @@ func (w *world) node() Command {
 		return &NodeEligibility{At: w.now, ID: w.nodeID(), Eligibility: []string{cluster.NodeEligible, cluster.NodeIneligible}[w.pick("open", 2)]}
 	case 2:
 		return &DeleteNode{At: w.now, ID: w.nodeID()}
+	case 3:
+		return w.drain()
+	case 4:
+		c := &EndDrain{At: w.now, ID: w.nodeID(), Event: &cluster.NodeEvent{Message: "done"}}
+		if n := w.sn.Node(c.ID); n != nil && w.flip("as it was") {
+			c.ModifyIndex = n.ModifyIndex
+		}
+		return c
 	}
 	n := testNode(uint32(1 + w.pick("node", 4)))
 	n.Name = fmt.Sprint("node", w.pick("name", 2))
 	return &RegisterNode{At: w.now, Node: n}
+}
+
+func (w *world) drain() Command {
+	c := &DrainNode{At: w.now, ID: w.nodeID(), MarkEligible: w.flip("open"), Event: &cluster.NodeEvent{Message: "drain"}}
+	if w.flip("on") {
+		c.Spec = &cluster.DrainSpec{Deadline: time.Duration(w.pick("deadline", 3)-1) * time.Hour, IgnoreSystemJobs: w.flip("system")}
+		c.Meta = map[string]string{w.jobID(): "why"}
+	}
+	return c
 }
 
 func (w *world) deployments() Command {
@@ -253,6 +271,11 @@ func checkSense(t *rapid.T, sn *Snapshot) {
 		}
 		if a.ClientStatus.Terminal() && a.Passing != 0 {
 			t.Fatalf("allocation %s has ended but passes", a.ID)
+		}
+	}
+	for n := range sn.Nodes() {
+		if last := n.LastDrain; n.DrainStrategy != nil && (n.Ready() || last == nil || last.Status != cluster.DrainStatusDraining) {
+			t.Fatalf("node %s is being drained, but it is %s, its last drain %+v", n.Name, n.SchedulingEligibility, last)
 		}
 	}
 	for key := range sn.services.all() {
