@@ -3,36 +3,36 @@ package cluster
 import "net/netip"
 
 // Record is what a node says of itself to all others, with no server in between: how it is reached, and the endpoints
-// of the services that it runs. A record is replaced, never modified.
+// of the services that it runs. A record is replaced, never modified. Its JSON is what RecordParts writes.
 type Record struct {
-	Node       ID
-	Name       string
-	Datacenter string
-	Address    netip.Addr // of the node itself: what its name means in the DNS
-	RPC        string     // host:port of port 4647
-	HTTP       string     // host:port of the API for people's tools, "" if others cannot reach it
-	TLS        bool       // HTTP is https
-	Server     bool       // keeps the replicated state, or wants to
-	Client     bool       // runs allocations
-	Version    string     // of the program
-	Commands   int        // servers: the newest kind of command in the log that the program understands
-	Epoch      uint64     // servers: how often the cluster was re-formed after a lost quorum, as far as the server knows
-	Restarting bool       // it said that it ends now and will be back soon
-	Left       bool       // it said that it leaves for good
-	Index      uint64     // servers: of the state that Down is from
-	Down       []ID       // servers: nodes that the leader has decided to be down
-	Endpoints  []Endpoint
+	Node       ID         `json:"-"`
+	Name       string     `json:"n,omitzero"`
+	Datacenter string     `json:"c,omitzero"`
+	Address    netip.Addr `json:"a,omitzero"` // of the node itself: what its name means in the DNS
+	RPC        string     `json:"r,omitzero"` // host:port of port 4647
+	HTTP       string     `json:"h,omitzero"` // host:port of the API for people's tools, "" if others cannot reach it
+	TLS        bool       `json:"t,omitzero"` // HTTP is https
+	Server     bool       `json:"s,omitzero"` // keeps the replicated state, or wants to
+	Client     bool       `json:"l,omitzero"` // runs allocations
+	Version    string     `json:"v,omitzero"` // of the program
+	Commands   int        `json:"k,omitzero"` // servers: the newest kind of command in the log that the program understands
+	Epoch      uint64     `json:"e,omitzero"` // servers: how often the cluster was re-formed after a lost quorum, as far as the server knows
+	Restarting bool       `json:"b,omitzero"` // it said that it ends now and will be back soon
+	Left       bool       `json:"x,omitzero"` // it said that it leaves for good
+	Index      uint64     `json:"i,omitzero"` // servers: of the state that Down is from
+	Down       []ID       `json:"-"`          // servers: nodes that the leader has decided to be down
+	Endpoints  []Endpoint `json:"-"`
 }
 
 // Endpoint is one address of a service on a node, be its checks passing or not.
 type Endpoint struct {
-	Alloc     ID
-	Namespace string
-	Service   string
-	Tags      []string
-	Address   netip.Addr
-	Port      uint16
-	Passing   bool
+	Alloc     ID         `json:"-"`
+	Namespace string     `json:"-"`
+	Service   string     `json:"s"`
+	Tags      []string   `json:"t,omitempty"`
+	Address   netip.Addr `json:"a,omitzero"`
+	Port      uint16     `json:"p,omitzero"`
+	Passing   bool       `json:"o,omitzero"`
 }
 
 // MemberState is whether gossip has a node.
