@@ -220,9 +220,9 @@ var damages = []struct {
 	{"log missing", "server/raft.db", nil, "open log <dir>/one/server/raft.db: it is missing or empty, though this node was in a cluster: restore it from a copy, or move the data directory away to begin anew"},
 	{"log zeroed in the middle", "server/raft.db", func(text []byte) []byte { clear(text[2*os.Getpagesize():]); return text },
 		"open log <dir>/one/server/raft.db: page <n> is overwritten: restore it from a copy, or move the data directory away to begin anew"},
-	{"certificate damaged", "server/node.crt", overwritten("garbage"), "read node certificate in <dir>/one/server: <any>: restore the file from a copy, or move the data directory away to begin anew"},
-	{"key damaged", "server/node.key", overwritten("garbage"), "read node certificate in <dir>/one/server: <any>: restore the file from a copy, or move the data directory away to begin anew"},
-	{"authority damaged", "server/ca.crt", overwritten("garbage"), "read authority <dir>/one/server/ca.crt: <any>: restore the file from a copy, or move the data directory away to begin anew"},
+	{"certificate damaged", "identity/node.crt", overwritten("garbage"), "read node certificate in <dir>/one/identity: <any>: restore the file from a copy, or move the data directory away to begin anew"},
+	{"key damaged", "identity/node.key", overwritten("garbage"), "read node certificate in <dir>/one/identity: <any>: restore the file from a copy, or move the data directory away to begin anew"},
+	{"authority damaged", "identity/ca.crt", overwritten("garbage"), "read authority <dir>/one/identity/ca.crt: <any>: restore the file from a copy, or move the data directory away to begin anew"},
 }
 
 func overwritten(text string) func([]byte) []byte { return func([]byte) []byte { return []byte(text) } }

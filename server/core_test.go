@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/scheduler"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -27,6 +27,7 @@ import (
 type living struct {
 	*Server
 	t    testing.TB
+	port *link.Port
 	log  *logBook
 	stop func() error // ends it and says what Run returned
 }
@@ -69,10 +70,15 @@ func open(t testing.TB, dir string) *living {
 func openOn(t testing.TB, dir string, listener net.Listener) *living {
 	t.Helper()
 	l := &living{t: t, log: new(logBook)}
-	var err error
-	l.Server, err = Open(Config{Dir: dir, ID: nodeID, Bootstrap: true, Listener: listener, Advertise: listener.Addr().String(),
-		Logger: slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Reach:  func(id cluster.ID) (http.Handler, error) { return nil, fmt.Errorf("no path to %s", id) }})
+	logger := slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	identity, err := identityIn(dir, nodeID)
+	if err == nil {
+		l.port = link.NewPort(link.PortConfig{Listener: listener, Identity: identity, Logger: logger,
+			MayRaft: func(id cluster.ID) bool { return l.Server.MayRaft(id) }})
+		l.Server, err = Open(Config{Dir: dir, Identity: identity, Bootstrap: true, Raft: l.port.Raft(), Advertise: listener.Addr().String(),
+			Dialer: link.NewDialer(link.DialerConfig{Identity: identity, Address: func(cluster.ID) (string, bool) { return "", false }}),
+			Logger: logger, Reach: func(id cluster.ID) (Carry, error) { return nil, fmt.Errorf("no path to %s", id) }})
+	}
 	if err != nil {
 		listener.Close()
 		t.Fatal(err)
@@ -80,11 +86,29 @@ func openOn(t testing.TB, dir string, listener net.Listener) *living {
 	return l
 }
 
+// identityIn is that of the cluster that was, or now is, founded in the directory.
+func identityIn(dir string, id cluster.ID) (*link.Identity, error) {
+	within := filepath.Join(dir, "identity")
+	if !link.HasIdentity(within) {
+		if err := Found(dir, within, id, time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	return link.OpenIdentity(within)
+}
+
 func (l *living) run() {
 	l.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
+	wired, cut := context.WithCancel(context.Background())
+	unwired := make(chan error, 1)
+	go func() { unwired <- l.port.Run(wired) }()
+	go func() {
+		err := l.Run(ctx)
+		cut()
+		done <- errors.Join(err, <-unwired)
+	}()
 	l.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	l.t.Cleanup(func() {
 		if err := l.stop(); err != nil {
@@ -422,6 +446,15 @@ func TestASilentNodesWorkMovesAndItComesBack(t *testing.T) {
 	}
 }
 
+// silence is a listener to which nobody connects.
+type silence struct{ closed chan struct{} }
+
+func newSilence() silence { return silence{make(chan struct{})} }
+
+func (s silence) Accept() (net.Conn, error) { <-s.closed; return nil, net.ErrClosed }
+func (s silence) Close() error              { close(s.closed); return nil }
+func (s silence) Addr() net.Addr            { return &net.TCPAddr{} }
+
 // heartbeats renews a node's lease twice a second until the returned function is called.
 func (l *living) heartbeats(id cluster.ID) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -439,7 +472,7 @@ func (l *living) heartbeats(id cluster.ID) (stop func()) {
 func TestSilenceCountsFromTheLastHeartbeatAndFromTheLastElection(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		l := openOn(t, dir, newQueue(&net.TCPAddr{}))
+		l := openOn(t, dir, newSilence())
 		l.run()
 		l.node(nodeID, 1000)
 		l.node(otherID, 1000)
@@ -475,7 +508,7 @@ func TestSilenceCountsFromTheLastHeartbeatAndFromTheLastElection(t *testing.T) {
 
 		// Nobody knows how long the other node has been silent: the next leader grants it a whole lease.
 		<-time.After(time.Hour)
-		l = openOn(t, dir, newQueue(&net.TCPAddr{}))
+		l = openOn(t, dir, newSilence())
 		l.run()
 		<-time.After(restartGrace - time.Second)
 		if got := l.Snapshot().Node(otherID).Status; got != cluster.NodeStatusReady {
@@ -582,7 +615,14 @@ func TestAnEntryOfANewerProgramEndsTheServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
+	wired, cut := context.WithCancel(context.Background())
+	unwired := make(chan error, 1)
+	go func() { unwired <- l.port.Run(wired) }()
+	go func() {
+		err := l.Run(ctx)
+		cut()
+		done <- errors.Join(err, <-unwired)
+	}()
 	l.eventually("a leader", func(*state.Snapshot) bool { return l.Leadership().Self })
 	_, err := l.commits.apply(ctx, []byte{250, 1, 0})
 	if err != nil {

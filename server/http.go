@@ -25,8 +25,8 @@ type core interface {
 	Barrier(context.Context) error
 	// Leadership is who leads, as far as this server knows.
 	Leadership() Leadership
-	// Reach is the API of another server or, for /v1/client/ routes, of a node. Its error is told to the caller as it is.
-	Reach(cluster.ID) (http.Handler, error)
+	// Reach is the way to the API of another server or, for /v1/client/ routes, of a node. Its error is told to the caller as it is.
+	Reach(cluster.ID) (Carry, error)
 }
 
 // keeper is what the leader does for nodes, and its housekeeping.
@@ -151,8 +151,8 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 	if r.route.Later != "" {
 		return later(r.route.Later)
 	}
-	if forwarded, err := h.forward(w, r); forwarded || err != nil {
-		return err
+	if e := found.endpoint; e.write != nil || e.read != nil && !r.stale {
+		return h.byLeader(w, r, e)
 	}
 	if err := h.checkNamespace(r); err != nil {
 		return err
@@ -160,8 +160,6 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 	switch e := found.endpoint; {
 	case e.read != nil:
 		return h.read(w, r, e)
-	case e.write != nil:
-		return h.write(w, r, e)
 	case e.local != nil:
 		value, err := e.local(r)
 		if err != nil {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -83,18 +82,4 @@ func (r *request) endBody() {
 	if r.ContentLength != 0 {
 		_ = r.control.SetReadDeadline(time.Time{})
 	}
-}
-
-// passOn is the request with its body read, for a handler that is not of this package.
-func (r *request) passOn() (*http.Request, error) {
-	out := r.Clone(r.Context())
-	if r.ContentLength == 0 {
-		return out, nil
-	}
-	text, err := r.body("request", maxReport)
-	if err != nil {
-		return nil, err
-	}
-	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
-	return out, nil
 }

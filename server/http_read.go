@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/http"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -92,82 +91,4 @@ func (h *apiHandler) waitFor(w *reply, r *request, keys []state.Key) (*state.Sna
 		return nil, cluster.Errorf(cluster.CodeUnavailable, "wait for a change: %w", err)
 	}
 	return snapshot, nil
-}
-
-// Headers between servers. They mean something from a server's certificate alone.
-const (
-	headerForwarded = "X-Cluster-Forwarded" // the request was forwarded once and must not be again
-	headerCaller    = "X-Cluster-Caller"    // the node that sent the forwarded request, "" for people
-)
-
-const (
-	// leaderPatience is how long a request waits for a leader: elections take less.
-	leaderPatience = 5 * time.Second
-	// firstLook and longestLook are between two looks whether there is one; each is twice the one before.
-	firstLook   = 2 * time.Millisecond
-	longestLook = 50 * time.Millisecond
-)
-
-// leader waits until there is one, or, with alone, until it is this server.
-func (h *apiHandler) leader(ctx context.Context, alone bool) (Leadership, error) {
-	patience := time.NewTimer(h.patience)
-	defer patience.Stop()
-	for rest := firstLook; ; rest = min(2*rest, longestLook) {
-		leader := h.Core.Leadership()
-		if leader.Self || !alone && !leader.ID.IsZero() {
-			return leader, nil
-		}
-		select {
-		case <-time.After(rest):
-		case <-patience.C:
-			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
-		case <-ctx.Done():
-			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: %w", context.Cause(ctx))
-		}
-	}
-}
-
-// forward passes the request to the leader if only the leader can answer it and this server is not the one. What was
-// forwarded already goes no further: it waits here for this server to lead.
-func (h *apiHandler) forward(w http.ResponseWriter, r *request) (bool, error) {
-	if r.route.Kind != api.Write && (r.route.Kind != api.Read || r.stale) {
-		return false, nil
-	}
-	leader, err := h.leader(r.Context(), r.Header.Get(headerForwarded) != "")
-	if err != nil || leader.Self {
-		return false, err
-	}
-	handler, err := h.Core.Reach(leader.ID)
-	if err != nil {
-		return false, cluster.Errorf(cluster.CodeUnavailable, "reach the leader: %w", err)
-	}
-	out, err := r.passOn()
-	if err != nil {
-		return false, err
-	}
-	out.Header.Set(headerForwarded, "1")
-	out.Header.Set(headerCaller, r.caller.Node.String())
-	handler.ServeHTTP(w, out)
-	return true, nil
-}
-
-// onNode passes the request to the agent of the node that it is about.
-func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
-	id, err := e.node(r)
-	if err != nil {
-		return err
-	}
-	handler, err := h.Core.Reach(id)
-	if err != nil {
-		return &statusError{http.StatusNotFound, err}
-	}
-	out, err := r.passOn()
-	if err != nil {
-		return err
-	}
-	if r.route == api.AllocChecks {
-		out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
-	}
-	handler.ServeHTTP(w, out)
-	return nil
 }

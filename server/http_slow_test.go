@@ -71,7 +71,7 @@ func TestCallersThatAreSlowDoNotStay(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != 400 || !strings.HasPrefix(string(text), "read namespace: ") {
+		if resp.StatusCode != 400 || !strings.HasPrefix(string(text), "read request: ") {
 			t.Errorf("%d %s", resp.StatusCode, text)
 		}
 		if took := time.Since(began); took != readPatience {

@@ -97,7 +97,7 @@ func (s *Server) establish(ctx context.Context) error {
 	snapshot := s.Snapshot()
 	if snapshot.Meta(metaCluster) == nil {
 		now := time.Now().UnixNano()
-		text, err := json.Marshal(clusterRecord{Authority: string(pki.PEM(s.trust.authority)), CreatedAt: now})
+		text, err := json.Marshal(clusterRecord{Authority: string(pki.PEM(s.config.Identity.Authority())), CreatedAt: now})
 		if err != nil {
 			return fmt.Errorf("write cluster record: %w", err)
 		}
@@ -106,11 +106,16 @@ func (s *Server) establish(ctx context.Context) error {
 			return fmt.Errorf("write cluster record: %w", err)
 		}
 	}
-	key := metaSealedBy + s.config.ID.String()
-	if snapshot.Meta(key) == nil {
-		if _, err := s.Apply(ctx, &state.SetMeta{At: time.Now().UnixNano(), Key: key, Value: s.trust.sealed}); err != nil {
-			return fmt.Errorf("write sealed authority key: %w", err)
-		}
+	key := metaSealedBy + s.config.Identity.ID().String()
+	if snapshot.Meta(key) != nil {
+		return nil
+	}
+	sealed, err := s.vault.text()
+	if err != nil || sealed == nil {
+		return err
+	}
+	if _, err := s.Apply(ctx, &state.SetMeta{At: time.Now().UnixNano(), Key: key, Value: sealed}); err != nil {
+		return fmt.Errorf("write sealed authority key: %w", err)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type meters struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	waiting  prometheus.Gauge
+	repeated prometheus.Counter
 }
 
 func newMeters(c HTTPConfig) meters {
@@ -34,13 +35,15 @@ func newMeters(c HTTPConfig) meters {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cluster_http_request_seconds",
 			Help:    "Time to the end of an answer, by route, without what a blocking read waited.",
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60}}, []string{"route"}),
+		repeated: prometheus.NewCounter(prometheus.CounterOpts{Name: "cluster_http_repeated_total",
+			Help: "Requests tried again because leadership changed or the leader was out of reach."}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "cluster_http_blocked_reads",
 			Help: "Reads that wait for a change now."}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "cluster_build", Help: "1, with the version that runs.",
 		ConstLabels: prometheus.Labels{"version": c.Version}})
 	build.Set(1)
-	registry.MustRegister(m.requests, m.seconds, m.waiting, build)
+	registry.MustRegister(m.requests, m.seconds, m.waiting, m.repeated, build)
 	for name, figure := range stateFigures(c.Core) {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: figure.help}, figure.value))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -38,14 +40,14 @@ type replica struct {
 }
 
 // openReplica opens (with bootstrap: begins) the log in dir. A cluster of this server alone elects it at once.
-func openReplica(c Config, store *state.Store, stream raft.StreamLayer) (*replica, error) {
-	settings := raftSettings(c.ID, c.Logger)
+func openReplica(c Config, store *state.Store) (*replica, error) {
+	settings := raftSettings(c.Identity.ID(), c.Logger)
 	boltStore, err := openLog(filepath.Join(c.Dir, "raft.db"), lockPatience)
 	if err != nil {
 		return nil, err
 	}
 	m := &machine{store: store, newer: make(chan error, 1)}
-	r, err := startRaft(c, settings, m, boltStore, stream)
+	r, err := startRaft(c, settings, m, boltStore)
 	if err != nil {
 		boltStore.Close()
 		return nil, err
@@ -94,7 +96,7 @@ func (r *replica) watch(ctx context.Context) error {
 	}
 }
 
-func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore, stream raft.StreamLayer) (*raft.Raft, error) {
+func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore) (*raft.Raft, error) {
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
@@ -104,18 +106,20 @@ func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.Bo
 		return nil, fmt.Errorf("read log: %w", err)
 	}
 	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: stream, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger})
+		Stream: raftStream{c.Raft, c.Dialer}, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger,
+		ServerAddressProvider: byID{}})
 	transport := newPrompt(network)
 	self := raft.Server{ID: settings.LocalID, Address: raft.ServerAddress(c.Advertise)}
 	switch {
-	case !existing && !c.Bootstrap:
-		transport.Close()
-		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: there is no cluster here yet: start the first node with -bootstrap", c.Dir)
-	case !existing:
+	case !existing && c.Bootstrap && founded(c.Dir):
 		if err := raft.BootstrapCluster(settings, log, log, snapshots, transport, raft.Configuration{Servers: []raft.Server{self}}); err != nil {
 			transport.Close()
 			return nil, fmt.Errorf("begin log: %w", err)
 		}
+	case !existing && founded(c.Dir):
+		transport.Close()
+		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: the log of this cluster's first server is gone: "+
+			"restore it from a copy, or begin a new cluster with -bootstrap", c.Dir)
 	}
 	r, err := raft.NewRaft(settings, fsm, log, log, snapshots, transport)
 	if err != nil {
@@ -285,6 +289,31 @@ func (p *prompt) Close() error {
 	close(p.stop)
 	<-p.done
 	return err
+}
+
+// raftStream is the raft.StreamLayer over port 4647.
+type raftStream struct {
+	net.Listener
+	dialer *link.Dialer
+}
+
+// Dial connects to another server's Raft; its address is its ID, which the dialer knows the way to.
+func (s raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	id, err := cluster.ParseID(string(address))
+	if err != nil {
+		return nil, fmt.Errorf("connect to server %s: %w", address, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.dialer.DialNode(ctx, id, link.ProtocolRaft)
+}
+
+// byID has Raft dial servers by their IDs, so that a changed address is no event.
+type byID struct{}
+
+// ServerAddr is the server's ID.
+func (byID) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	return raft.ServerAddress(id), nil
 }
 
 // raftLogger passes Raft's messages on. What Raft finds worth a mention is a detail to an operator.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,19 +20,30 @@ import (
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/scheduler"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
 // Config is what a server needs to know.
 type Config struct {
 	Dir       string // the server's own, mode 0700
-	ID        cluster.ID
-	Bootstrap bool         // begin a new cluster if there is none in Dir
-	Listener  net.Listener // port 4647; closed when Run returns
-	Advertise string       // host:port at which other servers reach Listener
+	Identity  *link.Identity
+	Bootstrap bool         // begin the log if it was not begun and the cluster was founded in Dir
+	Raft      net.Listener // of other servers' connections for Raft
+	Dialer    *link.Dialer // to other servers
+	Advertise string       // host:port at which other servers reach this one
+	Members   Members      // nil: this server is alone
 	Logger    *slog.Logger
-	// Reach is the API of another server or, for its own routes (/v1/client/…), of a node.
-	Reach func(cluster.ID) (http.Handler, error)
+	// Reach is the way to the API of another server or, for its own routes (/v1/client/…), of a node.
+	Reach func(cluster.ID) (Carry, error)
+}
+
+// Members is what gossip knows of all nodes. Its methods may be called concurrently.
+type Members interface {
+	// Members are all nodes that gossip knows, this one among them. They must not be modified.
+	Members() []cluster.Member
+	// Changed is closed when Members would answer otherwise than at the call of Changed.
+	Changed() <-chan struct{}
 }
 
 // Server is one server of the cluster. Its methods may be called concurrently from Open on.
@@ -42,8 +52,7 @@ type Server struct {
 	logger  *slog.Logger
 	store   *state.Store
 	replica *replica
-	wire    *wire
-	trust   *trust
+	vault   vault
 	commits *committer
 	reports chan report
 	overlay overlay
@@ -55,41 +64,40 @@ type Server struct {
 // Open reads the server's directory and joins (or begins) its cluster. Run must follow.
 func Open(c Config) (*Server, error) {
 	s := &Server{config: c, logger: c.Logger, store: state.New(), reports: make(chan report), planner: scheduler.Schedule}
-	trust, err := openTrust(c.Dir, c.ID, c.Bootstrap)
+	s.vault = vault{c.Dir, c.Identity, func() []byte { return s.store.Snapshot().Meta(metaSealedBy + c.Identity.ID().String()) }}
+	if err := s.renewCertificate(time.Now()); err != nil && !errors.Is(err, errNoAuthority) {
+		return nil, err
+	}
+	replica, err := openReplica(c, s.store)
 	if err != nil {
 		return nil, err
 	}
-	s.trust = trust
-	s.wire = newWire(c.Listener, trust.tls, s.mayRaft, c.Logger)
-	s.replica, err = openReplica(c, s.store, raftStream{s.wire.raft, trust.tls})
-	if err != nil {
-		return nil, err
-	}
+	s.replica = replica
 	s.commits = newCommitter(s.replica.raft)
 	return s, nil
 }
 
-// Run works until ctx ends, then gives up leadership, closes the log and returns. An error says what failed.
+// Run works until ctx ends, then gives up leadership, closes the log and returns. An error says what failed. The ways to
+// other servers should work until it has returned: they learn of the end.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	wired, cutWire := context.WithCancel(context.WithoutCancel(ctx))
-	unwired := make(chan error, 1)
-	go func() { unwired <- s.wire.Run(wired) }()
 	group.Go(func() error { return s.follow(ctx) })
 	group.Go(func() error { return s.commits.run(ctx) })
 	group.Go(func() error { return s.takeReports(ctx) })
 	group.Go(func() error { return s.replica.watch(ctx) })
-	group.Go(func() error { return s.trust.keep(ctx, s.logger) })
-	err := group.Wait()                       // Raft still answers: nobody waits for it in vain
-	err = errors.Join(err, s.replica.close()) // while the wire still works: peers learn of the end
-	cutWire()
-	return errors.Join(err, <-unwired)
+	group.Go(func() error { return s.keepCertificate(ctx) })
+	err := group.Wait() // Raft still answers: nobody waits for it in vain
+	return errors.Join(err, s.replica.close())
 }
 
-// mayRaft reports whether the server of that ID is a member.
-func (s *Server) mayRaft(id cluster.ID) bool {
+// MayRaft reports whether the server of that ID is a member, or this one does not yet know who is.
+func (s *Server) MayRaft(id cluster.ID) bool {
 	future := s.replica.raft.GetConfiguration()
-	return future.Error() == nil && slices.ContainsFunc(future.Configuration().Servers, func(member raft.Server) bool {
+	if future.Error() != nil {
+		return false
+	}
+	members := future.Configuration().Servers
+	return len(members) == 0 || slices.ContainsFunc(members, func(member raft.Server) bool {
 		return member.ID == raft.ServerID(id.String())
 	})
 }
@@ -129,38 +137,48 @@ func (s *Server) Barrier(ctx context.Context) error {
 
 // Leadership is who leads, as far as this server knows.
 func (s *Server) Leadership() Leadership {
-	at, name := s.replica.raft.LeaderWithID()
+	_, name := s.replica.raft.LeaderWithID()
 	id, err := cluster.ParseID(string(name))
 	if err != nil {
 		id = cluster.ID{}
 	}
-	l := Leadership{ID: id, Address: string(at), Self: s.leading.Load()}
+	l := Leadership{ID: id, Self: s.leading.Load()}
+	l.Address = s.addressOf(id, "")
 	switch {
 	case l.Self:
-	case id == s.config.ID:
+	case id == s.config.Identity.ID():
 		l.ID, l.Address = cluster.ID{}, "" // elected, but not yet able to lead
 	default:
 		l.LastContact = time.Since(s.replica.raft.LastContact())
 	}
 	if future := s.replica.raft.GetConfiguration(); future.Error() == nil {
 		for _, member := range future.Configuration().Servers {
-			l.Peers = append(l.Peers, string(member.Address))
+			id, _ := cluster.ParseID(string(member.ID))
+			l.Peers = append(l.Peers, s.addressOf(id, string(member.Address)))
 		}
 	}
 	return l
 }
 
+// addressOf is where the server is reached now; known is what to say if nobody knows.
+func (s *Server) addressOf(id cluster.ID, known string) string {
+	if id == s.config.Identity.ID() {
+		return s.config.Advertise
+	}
+	if address, ok := s.config.Dialer.Address(id); ok {
+		return address
+	}
+	return known
+}
+
 // Address is the host:port at which other servers reach this one.
 func (s *Server) Address() string { return s.config.Advertise }
 
-// Reach is the API of a node or another server.
-func (s *Server) Reach(id cluster.ID) (http.Handler, error) { return s.config.Reach(id) }
+// Reach is the way to a node or another server.
+func (s *Server) Reach(id cluster.ID) (Carry, error) { return s.config.Reach(id) }
 
 // Stats are Raft's own figures, for people.
 func (s *Server) Stats() map[string]string { return s.replica.raft.Stats() }
-
-// NodeListener hands out connections of nodes to port 4647 that speak HTTP. Their certificates are verified.
-func (s *Server) NodeListener() net.Listener { return s.wire.http }
 
 // dice draws the random bytes that identities are made from.
 func dice() (seed [16]byte) {

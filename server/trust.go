@@ -2,84 +2,31 @@ package server
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/pki"
 )
 
-// The files of a node's identity, all 0600 in the server's directory.
+// The files of a server's part of the authority, 0600 in the server's directory.
 const (
-	fileAuthority   = "ca.crt"   // the authority's certificate
-	fileCertificate = "node.crt" // the node's own, issued by it
-	fileKey         = "node.key"
-	fileSealed      = "ca.sealed" // the authority's key, sealed with fileSeal, until it is in the state
-	fileSeal        = "seal.key"  // this server's 32 bytes
+	fileSealed = "ca.sealed" // of the cluster's first server: the authority's key, sealed with fileSeal
+	fileSeal   = "seal.key"  // this server's 32 bytes
 )
 
-// trust is a server's identity and whom it believes. tls may be called at any time, the rest by one goroutine.
-type trust struct {
-	dir         string
-	id          cluster.ID
-	authority   *x509.Certificate
-	certificate atomic.Pointer[tls.Certificate]
-	sealed      []byte // the authority's key, sealed for this server
-}
-
-// openTrust reads the identity in dir or, at the first start of a cluster's first server, makes it.
-func openTrust(dir string, id cluster.ID, bootstrap bool) (*trust, error) {
-	_, err := os.Stat(filepath.Join(dir, fileCertificate))
-	if errors.Is(err, fs.ErrNotExist) {
-		if !bootstrap {
-			return nil, cluster.Errorf(cluster.CodeInvalid, "open server in %s: there is no cluster here yet: start the first node with -bootstrap", dir)
-		}
-		if err := makeTrust(dir, id, time.Now()); err != nil {
-			return nil, err
-		}
+// Found begins a cluster: it makes an authority, whose key it leaves sealed in the server's directory, and the first
+// server's identity. If that was begun before and not ended, it begins anew.
+func Found(dir, identityDir string, id cluster.ID, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make server directory: %w", err)
 	}
-	t := &trust{dir: dir, id: id}
-	text, err := os.ReadFile(filepath.Join(dir, fileAuthority))
-	if err != nil {
-		return nil, fmt.Errorf("read authority: %w: %s", err, adviceLost)
-	}
-	if t.authority, err = pki.ParseCertificate(text); err != nil {
-		return nil, fmt.Errorf("read authority %s: %w: %s", filepath.Join(dir, fileAuthority), err, adviceLost)
-	}
-	if err := t.load(); err != nil {
-		return nil, err
-	}
-	if t.sealed, err = os.ReadFile(filepath.Join(dir, fileSealed)); err != nil {
-		return nil, fmt.Errorf("read sealed authority key: %w: %s", err, adviceLost)
-	}
-	return t, t.renew(time.Now())
-}
-
-// load reads the node's certificate and key.
-func (t *trust) load() error {
-	certificate, err := tls.LoadX509KeyPair(filepath.Join(t.dir, fileCertificate), filepath.Join(t.dir, fileKey))
-	if err != nil {
-		return fmt.Errorf("read node certificate in %s: %w: %s", t.dir, err, adviceLost)
-	}
-	t.certificate.Store(&certificate)
-	return nil
-}
-
-// adviceLost ends messages about files that only a copy can bring back.
-const adviceLost = "restore the file from a copy, or move the data directory away to begin anew"
-
-// makeTrust makes an authority and the first certificate. The certificate is written last: it says that all is there.
-func makeTrust(dir string, id cluster.ID, now time.Time) error {
 	authority, err := pki.NewAuthority(cluster.IDFrom(dice(), 0))
 	if err != nil {
 		return err
@@ -98,30 +45,95 @@ func makeTrust(dir string, id cluster.ID, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []struct {
-		name string
-		text []byte
-	}{{fileAuthority, authority.PEM()}, {fileSeal, seal}, {fileSealed, sealed}, {fileKey, key}, {fileCertificate, certificate}} {
-		if err := writeFile(filepath.Join(dir, file.name), file.text); err != nil {
-			return fmt.Errorf("write identity: %w", err)
-		}
+	if err := link.WriteFile(filepath.Join(dir, fileSeal), seal); err != nil {
+		return fmt.Errorf("write key of the seal: %w", err)
 	}
-	return nil
+	if err := link.WriteFile(filepath.Join(dir, fileSealed), sealed); err != nil {
+		return fmt.Errorf("write sealed authority key: %w", err)
+	}
+	return link.WriteIdentity(identityDir, authority.PEM(), key, certificate)
 }
 
-// renewalInterval is how often keep looks: often enough for a clock that was corrected by years.
+// founded reports whether the cluster of this server began in the directory: only there the log may begin.
+func founded(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fileSealed))
+	return err == nil
+}
+
+// vault holds the authority's key as this server has it: sealed with a key that lies on its disk alone. The sealed key
+// is in the state once the cluster has one.
+type vault struct {
+	dir      string
+	identity *link.Identity
+	sealed   func() []byte // from the state, nil if it is not there yet
+}
+
+// seal is this server's own 32 bytes, drawn at first use.
+func (v *vault) seal() ([]byte, error) {
+	path := filepath.Join(v.dir, fileSeal)
+	seal, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !founded(v.dir) {
+		seal = make([]byte, 32)
+		rand.Read(seal)
+		err = link.WriteFile(path, seal)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read key of the seal: %w: %s", err, link.AdviceLost)
+	}
+	return seal, nil
+}
+
+// text is the sealed key, nil if this server has none yet.
+func (v *vault) text() ([]byte, error) {
+	if sealed := v.sealed(); sealed != nil {
+		return sealed, nil
+	}
+	sealed, err := os.ReadFile(filepath.Join(v.dir, fileSealed))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read sealed authority key: %w: %s", err, link.AdviceLost)
+	}
+	return sealed, nil
+}
+
+// errNoAuthority says that this server cannot issue certificates yet.
+var errNoAuthority = errors.New("the authority's key is not sealed for this server yet")
+
+// open is the authority.
+func (v *vault) open() (*pki.Authority, error) {
+	sealed, err := v.text()
+	if err != nil {
+		return nil, err
+	}
+	if sealed == nil {
+		return nil, errNoAuthority
+	}
+	seal, err := v.seal()
+	if err != nil {
+		return nil, err
+	}
+	authority, err := pki.Unseal(pki.PEM(v.identity.Authority()), sealed, seal)
+	if err != nil {
+		return nil, fmt.Errorf("open the authority's key with %s in %s: %w: %s", fileSeal, v.dir, err, link.AdviceLost)
+	}
+	return authority, nil
+}
+
+// renewalInterval is how often keepCertificate looks: often enough for a clock that was corrected by years.
 const renewalInterval = time.Minute
 
-// keep renews the node's certificate in time, until ctx ends. What fails is tried again.
-func (t *trust) keep(ctx context.Context, logger *slog.Logger) error {
-	if _, err := t.unseal(); err != nil {
-		logger.Error("the authority's key is lost: no certificate can be renewed", "until", t.certificate.Load().Leaf.NotAfter, "err", err)
+// keepCertificate renews this server's certificate in time, until ctx ends. What fails is tried again.
+func (s *Server) keepCertificate(ctx context.Context) error {
+	if _, err := s.vault.open(); err != nil && !errors.Is(err, errNoAuthority) {
+		s.logger.Error("the authority's key is lost: no certificate can be renewed", "until", s.config.Identity.Leaf().NotAfter, "err", err)
 	}
 	failing := false
 	for ctx.Err() == nil {
-		err := t.renew(time.Now())
+		err := s.renewCertificate(time.Now())
 		if err != nil && !failing {
-			logger.Error("the node's certificate cannot be renewed, trying again", "until", t.certificate.Load().Leaf.NotAfter, "err", err)
+			s.logger.Error("the node's certificate cannot be renewed, trying again", "until", s.config.Identity.Leaf().NotAfter, "err", err)
 		}
 		failing = err != nil
 		pause(ctx, renewalInterval)
@@ -129,58 +141,19 @@ func (t *trust) keep(ctx context.Context, logger *slog.Logger) error {
 	return nil
 }
 
-// unseal opens the authority with this server's part of the secret.
-func (t *trust) unseal() (*pki.Authority, error) {
-	seal, err := os.ReadFile(filepath.Join(t.dir, fileSeal))
-	if err != nil {
-		return nil, fmt.Errorf("read key of the seal: %w: %s", err, adviceLost)
-	}
-	authority, err := pki.Unseal(pki.PEM(t.authority), t.sealed, seal)
-	if err != nil {
-		return nil, fmt.Errorf("open %s with %s in %s: %w: %s", fileSealed, fileSeal, t.dir, err, adviceLost)
-	}
-	return authority, nil
-}
-
-// renew replaces the node's certificate when half of its life is over, or if it is of a time to come.
-func (t *trust) renew(now time.Time) error {
-	leaf := t.certificate.Load().Leaf
-	if now.Before(leaf.NotAfter.Add(-pki.LeafLifetime/2)) && !now.Before(leaf.NotBefore) {
+// renewCertificate replaces the node's certificate when half of its life is over, or if it is of a time to come.
+func (s *Server) renewCertificate(now time.Time) error {
+	identity := s.config.Identity
+	if !identity.Due(now) {
 		return nil
 	}
-	authority, err := t.unseal()
+	authority, err := s.vault.open()
 	if err != nil {
 		return fmt.Errorf("renew node certificate: %w", err)
 	}
-	own, ok := leaf.PublicKey.(*ecdsa.PublicKey) // the key stays: only one file must change
-	if !ok {
-		return fmt.Errorf("renew node certificate: unexpected kind of key %T", leaf.PublicKey)
-	}
-	certificate, err := authority.Issue(t.id, pki.RoleServer, own, now)
+	certificate, err := authority.Issue(identity.ID(), pki.RoleServer, identity.Public(), now)
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(t.dir, fileCertificate), certificate); err != nil {
-		return fmt.Errorf("renew node certificate: %w", err)
-	}
-	return t.load()
-}
-
-// tls is the configuration for connections of the given protocols. It goes along when the certificate is renewed.
-func (t *trust) tls(protocols ...string) *tls.Config {
-	return pki.TLS(t.authority, t.certificate.Load, time.Now, protocols...)
-}
-
-// writeFile replaces a file so that after a crash either the old or the new text is there. Its mode is 0600.
-func writeFile(path string, text []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // fails once the file has its name
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return identity.Install(certificate)
 }

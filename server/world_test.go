@@ -109,11 +109,11 @@ func (w *world) apply(command state.Command) state.Result {
 	return result
 }
 
-func (w *world) Reach(id cluster.ID) (http.Handler, error) {
+func (w *world) Reach(id cluster.ID) (Carry, error) {
 	if w.node == nil {
 		return nil, cluster.Errorf(cluster.CodeUnavailable, "No path to node %s", id)
 	}
-	return w.node, nil
+	return Local(w.node), nil
 }
 
 func (w *world) Register(ctx context.Context, node *cluster.Node) error {

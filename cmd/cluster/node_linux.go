@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/a43e60e4/cluster/driver"
 	"github.com/a43e60e4/cluster/server"
 	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/link"
 )
 
 // machineConfig is what a running agent is made of, and the machine as it meets it.
@@ -31,6 +33,7 @@ type machineConfig struct {
 	supervisor supervisor
 	drivers    map[string]driver.Driver
 	listen     func(network, address string) (net.Listener, error)
+	dial       func(ctx context.Context, network, address string) (net.Conn, error) // nil: the machine's network
 }
 
 // supervisor is the parent of the tasks, as the agent sees it. (Drivers may know more of it.)
@@ -45,12 +48,17 @@ type supervisor interface {
 // running is one agent at work: server and client in one process, joined in memory. Here alone all packages meet.
 type running struct {
 	machineConfig
-	id     cluster.ID
-	server *server.Server
-	client *agent.Node // nil with -no-client
-	api    http.Handler
-	doors  []net.Listener // for people and tools
-	inside *loopback      // for the client part
+	id        cluster.ID
+	who       *link.Identity
+	port      *link.Port
+	advertise string // host:port at which others reach port
+	dialer    *link.Dialer
+	server    *server.Server
+	client    *agent.Node // nil with -no-client
+	api       http.Handler
+	doors     []net.Listener // for people and tools
+	inside    *loopback      // for the client part
+	open      []io.Closer    // what must be closed if openAgent fails
 }
 
 // openAgent reads the data directory, takes the ports and prepares all parts. Nothing works before Run.
@@ -58,8 +66,8 @@ func openAgent(c machineConfig) (_ *running, err error) {
 	r := &running{machineConfig: c, inside: newLoopback("inside")}
 	defer func() {
 		if err != nil {
-			for _, listener := range r.doors {
-				listener.Close()
+			for _, open := range slices.Backward(r.open) {
+				open.Close()
 			}
 		}
 	}()
@@ -74,24 +82,27 @@ func openAgent(c machineConfig) (_ *running, err error) {
 	if err := r.offer(c.listenUnix(c.dir.socket())); err != nil {
 		c.logger.Warn("no unix socket for the API", "err", err)
 	}
-	if err := r.openServer(); err != nil {
-		return nil, err
-	}
-	if !c.agent.Client.Enabled.On() {
-		return r, nil
-	}
-	if err := r.openClient(); err != nil {
-		ended, end := context.WithCancel(context.Background())
-		end()
-		return nil, errors.Join(err, r.server.Run(ended)) // which closes what it has open
+	for _, part := range []func() error{r.openIdentity, r.openPort, r.openServer, r.openClient} {
+		if err := part(); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
+}
+
+// closing is what ends a part that was opened and will not run.
+type closing func()
+
+// Close ends it.
+func (c closing) Close() error {
+	c()
+	return nil
 }
 
 // offer adds a listener for people and tools.
 func (r *running) offer(listener net.Listener, err error) error {
 	if err == nil {
-		r.doors = append(r.doors, listener)
+		r.doors, r.open = append(r.doors, listener), append(r.open, listener)
 	}
 	return err
 }
@@ -132,23 +143,51 @@ func (c *machineConfig) listenUnix(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-func (r *running) openServer() error {
-	c := r.agent
-	if err := os.MkdirAll(r.dir.server(), 0o700); err != nil {
-		return fmt.Errorf("make server directory: %w", err)
+// openIdentity reads who this node is in which cluster, or founds a cluster.
+func (r *running) openIdentity() (err error) {
+	if !link.HasIdentity(r.dir.identity()) {
+		if !r.agent.Bootstrap {
+			return cluster.Errorf(cluster.CodeInvalid, "open data directory %s: this node belongs to no cluster yet: "+
+				"start the first node with -bootstrap, and others with -join and a token (cluster join-token)", r.dir)
+		}
+		if err := server.Found(r.dir.server(), r.dir.identity(), r.id, time.Now()); err != nil {
+			return err
+		}
 	}
-	rpc, err := r.listenTCP(c.RPCAddress(), "other nodes", "rpc")
+	r.who, err = link.OpenIdentity(r.dir.identity())
+	if err == nil && r.who.ID() != r.id {
+		return fmt.Errorf("read identity in %s: it is node %s's, and this is node %s: %s", r.dir.identity(), r.who.ID(), r.id, link.AdviceLost)
+	}
+	return err
+}
+
+// openPort takes port 4647.
+func (r *running) openPort() error {
+	listener, err := r.listenTCP(r.agent.RPCAddress(), "other nodes", "rpc")
 	if err != nil {
 		return err
 	}
+	r.open = append(r.open, listener)
+	r.advertise = advertised(r.agent.Advertise.RPC, listener.Addr())
+	r.port = link.NewPort(link.PortConfig{Listener: listener, Identity: r.who, Logger: r.logger,
+		MayRaft: func(id cluster.ID) bool { return r.server != nil && r.server.MayRaft(id) }})
+	r.dialer = link.NewDialer(link.DialerConfig{Identity: r.who, Address: r.addressOf, Dial: r.dial})
+	return nil
+}
+
+func (r *running) openServer() (err error) {
 	r.server, err = server.Open(server.Config{
-		Dir: r.dir.server(), ID: r.id, Bootstrap: c.Bootstrap,
-		Listener: rpc, Advertise: advertised(c.Advertise.RPC, rpc.Addr()), Logger: r.logger, Reach: r.reach,
+		Dir: r.dir.server(), Identity: r.who, Bootstrap: r.agent.Bootstrap,
+		Raft: r.port.Raft(), Dialer: r.dialer, Advertise: r.advertise, Logger: r.logger, Reach: r.reach,
 	})
 	if err != nil {
-		rpc.Close()
 		return err
 	}
+	r.open = append(r.open, closing(func() {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		r.server.Run(ended) // which closes what it has open
+	}))
 	r.api = server.NewHandler(server.HTTPConfig{
 		Core: r.server, Keeper: r.server, Logger: r.logger, Version: version,
 		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures,
@@ -171,16 +210,25 @@ func advertised(configured string, bound net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// reach is the handler of a node's own routes. There is one node so far: this.
-func (r *running) reach(id cluster.ID) (http.Handler, error) {
-	if id != r.id || r.client == nil {
-		return nil, cluster.Errorf(cluster.CodeNotFound, "No path to node %s", id)
+// addressOf is where the node's port 4647 is.
+func (r *running) addressOf(cluster.ID) (string, bool) { return "", false }
+
+// reach is the way to the API of a node, for its own routes: this or another.
+func (r *running) reach(id cluster.ID) (server.Carry, error) {
+	switch {
+	case id == r.id && r.client != nil:
+		return server.Local(r.client.Handler()), nil
+	case id == r.id:
+		return nil, cluster.Errorf(cluster.CodeNotFound, "No path to node %s: it runs no allocations", id)
 	}
-	return r.client.Handler(), nil
+	return func(w http.ResponseWriter, request *http.Request) error { return r.dialer.Carry(id, w, request) }, nil
 }
 
 func (r *running) openClient() error {
 	c := r.agent
+	if !c.Client.Enabled.On() {
+		return nil
+	}
 	servers, err := api.New(api.Config{HTTP: r.inside.client()})
 	if err != nil {
 		return err
@@ -223,8 +271,24 @@ func (r *running) greet(w io.Writer) {
 	fmt.Fprintf(w, "  data in %s, tasks kept by %s\n", r.dir, r.supervisor.Mode())
 }
 
-// Run works until ctx ends. The client part ends first, since it speaks to the server; the listeners go with it.
+// Run works until ctx ends. The client part ends first, since it speaks to the server; the listeners go with it. Port 4647
+// is last: other servers learn of the end through it.
 func (r *running) Run(ctx context.Context) error {
+	wired, cut := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	unwired := make(chan error, 1)
+	go func() {
+		defer stop()
+		unwired <- r.port.Run(wired)
+	}()
+	err := r.runParts(ctx)
+	cut()
+	r.dialer.Close()
+	return errors.Join(err, <-unwired)
+}
+
+func (r *running) runParts(ctx context.Context) error {
 	servers, stopServers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServers()
 	group, servers := errgroup.WithContext(servers)
@@ -232,7 +296,7 @@ func (r *running) Run(ctx context.Context) error {
 	for _, listener := range r.doors {
 		group.Go(func() error { return r.serve(servers, listener, r.api) })
 	}
-	group.Go(func() error { return r.serve(servers, r.server.NodeListener(), r.api) })
+	group.Go(func() error { return r.serve(servers, r.port.HTTP(), r.api) })
 	group.Go(func() error { return r.serve(servers, r.inside, r.asSelf(r.api)) })
 	group.Go(func() error {
 		defer stopServers()

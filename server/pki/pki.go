@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -73,6 +74,16 @@ func NewAuthority(clusterID cluster.ID) (*Authority, error) {
 		return nil, fmt.Errorf("make authority certificate: %w", err)
 	}
 	return &Authority{certificate, key}, nil
+}
+
+// ClusterID is the ID of the cluster whose authority's certificate this is, zero if it is none.
+func ClusterID(authority *x509.Certificate) cluster.ID {
+	name, _ := strings.CutPrefix(authority.Subject.CommonName, "cluster ")
+	id, err := cluster.ParseID(name)
+	if err != nil {
+		return cluster.ID{}
+	}
+	return id
 }
 
 // PEM is the authority's certificate, which is no secret.
@@ -211,7 +222,8 @@ func TLS(authority *x509.Certificate, own func() *tls.Certificate, now func() ti
 			if len(s.PeerCertificates) == 0 {
 				return fmt.Errorf("verify peer: it showed no certificate")
 			}
-			options := x509.VerifyOptions{Roots: pool, CurrentTime: now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+			at := judgedAt(now(), own(), s.PeerCertificates[0])
+			options := x509.VerifyOptions{Roots: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 			if _, err := s.PeerCertificates[0].Verify(options); err != nil {
 				return fmt.Errorf("verify peer: %w", err)
 			}
@@ -224,4 +236,21 @@ func TLS(authority *x509.Certificate, own func() *tls.Certificate, now func() ti
 			return nil
 		},
 	}
+}
+
+// judgedAt is the time by which a peer's certificate is judged: now, unless our own certificate, which the cluster keeps
+// fresh, says that this machine's clock is wrong. Then all that is known is when ours is valid: a peer whose certificate
+// is valid at some moment of that is believed.
+func judgedAt(now time.Time, own *tls.Certificate, peer *x509.Certificate) time.Time {
+	if own == nil || own.Leaf == nil || !now.Before(own.Leaf.NotBefore) && !now.After(own.Leaf.NotAfter) {
+		return now
+	}
+	begin, end := own.Leaf.NotBefore, own.Leaf.NotAfter
+	if peer.NotBefore.After(begin) {
+		begin = peer.NotBefore
+	}
+	if begin.After(end) {
+		return now
+	}
+	return begin
 }

@@ -223,8 +223,9 @@ func (c *ReportAllocs) apply(w *writer) (Result, error) {
 	return result, nil
 }
 
-// reported is the allocation after its node's report, nil if nothing changes. Statuses move forward alone. One that
-// has ended learns only how its tasks ended.
+// reported is the allocation after its node's report, nil if nothing changes. Statuses move forward alone, but for an
+// unknown one, which becomes what the report says once the leader believes that the node is there again. One that has
+// ended learns only how its tasks ended.
 func (w *writer) reported(old *cluster.Allocation, u *cluster.AllocUpdate) *cluster.Allocation {
 	next := *old
 	if old.ClientStatus.Terminal() {
@@ -234,20 +235,27 @@ func (w *writer) reported(old *cluster.Allocation, u *cluster.AllocUpdate) *clus
 		next.TaskStates = u.TaskStates
 		return &next
 	}
-	next.ClientStatus = max(old.ClientStatus, u.ClientStatus)
+	unknown := old.ClientStatus == cluster.ClientUnknown
+	switch {
+	case !unknown:
+		next.ClientStatus = max(old.ClientStatus, u.ClientStatus)
+	case u.ClientStatus.Terminal() || w.alive(old.NodeID):
+		next.ClientStatus, unknown = u.ClientStatus, false
+		next.Rare = old.WithDetails(func(r *cluster.AllocationRare) { r.FollowupEvalID = cluster.ID{} }).Rare
+	}
 	if len(u.TaskStates) > 0 {
 		next.TaskStates = u.TaskStates
 	}
 	next.Passing = u.Passing
-	if next.ClientStatus.Terminal() {
+	if next.ClientStatus.Terminal() || unknown {
 		next.Passing = 0
 	}
 	if u.Health > old.Health {
 		next.Health, next.HealthTime = u.Health, u.HealthTime
 	}
-	described := u.ClientDescription != old.Details().ClientDescription
+	described := u.ClientDescription != old.Details().ClientDescription && !unknown
 	if described {
-		rare := old.Details()
+		rare := next.Details()
 		rare.ClientDescription = u.ClientDescription
 		next.Rare = &rare
 	}
@@ -309,6 +317,37 @@ func (w *writer) stop(s *cluster.Stop) bool {
 	}
 	w.replaceByServers(old, next)
 	return true
+}
+
+// unreachable is why an allocation is unknown.
+const unreachable = "its node cannot be reached"
+
+// doubt makes an allocation unknown. One that has ended stays as it is.
+func (w *writer) doubt(id cluster.ID) {
+	old := w.alloc(id)
+	if old == nil || old.ClientStatus.Terminal() || old.ClientStatus == cluster.ClientUnknown {
+		return
+	}
+	next := old.WithDetails(func(r *cluster.AllocationRare) { r.ClientDescription, r.FollowupEvalID = unreachable, cluster.ID{} })
+	next.ClientStatus, next.Passing = cluster.ClientUnknown, 0
+	w.replaceByServers(old, next)
+}
+
+// alive reports whether the leader believes that the node is there.
+func (w *writer) alive(id cluster.ID) bool {
+	node := w.node(id)
+	return node != nil && node.Alive()
+}
+
+// askAgain has a node that is back say once more what became of its unknown allocations: reports that came while it was
+// not believed to be there left them as they were.
+func (w *writer) askAgain(node cluster.ID) {
+	for _, slot := range slices.Clone(w.nodeForWrite(node).slots) {
+		if a := w.allocs.at(slot); a != nil && a.ClientStatus == cluster.ClientUnknown {
+			next := *a
+			w.replaceByServers(a, &next)
+		}
+	}
 }
 
 // replaceByServers is replace for a change that the allocation's node has to learn of.

@@ -23,6 +23,17 @@ func (c *CommitPlan) encode(e *encoder) {
 	})
 	encodeSlice(e, p.Deployments, func(v *cluster.Deployment) { encodeDeployment(e, v) })
 	encodeEvals(e, p.Evals)
+	if c.version() >= 2 {
+		encodeIDs(e, p.Unknown)
+	}
+}
+
+// version is 2 for a plan that makes allocations unknown, which the first release did not know.
+func (c *CommitPlan) version() byte {
+	if len(c.Plan.Unknown) > 0 {
+		return 2
+	}
+	return 1
 }
 
 func (c *CommitPlan) decode(d *decoder) {
@@ -41,6 +52,9 @@ func (c *CommitPlan) decode(d *decoder) {
 	p.Waits = decodeSlice(d, func(w *cluster.Wait) { w.ID, w.FollowupEvalID = d.rawID(), d.id() })
 	p.Deployments = decodeSlice(d, func(v *cluster.Deployment) { decodeDeployment(d, v) })
 	p.Evals = decodeEvals(d)
+	if d.version >= 2 {
+		p.Unknown = decodeIDs(d)
+	}
 }
 
 // A placement's flags: what of its rare parts follows.

@@ -57,7 +57,7 @@ type version struct {
 
 type groupCount struct {
 	name   string
-	counts [cluster.ClientLost + 1]int32
+	counts [cluster.ClientUnknown + 1]int32
 }
 
 func (j *jobEntry) version(createIndex, number uint64) *version {

@@ -279,7 +279,7 @@ func decodeAlloc(d *decoder, nodes []*nodeEntry, versions []*version) *cluster.A
 	a.Index = d.small()
 	status := d.byte()
 	a.ClientStatus, a.DesiredStatus = cluster.ClientStatus(status&15), cluster.DesiredStatus(status>>4)
-	if a.ClientStatus > cluster.ClientLost || a.DesiredStatus > cluster.DesiredEvict {
+	if a.ClientStatus > cluster.ClientUnknown || a.DesiredStatus > cluster.DesiredEvict {
 		d.fail("allocation %s has status %#x", a.ID, status)
 		return nil
 	}

@@ -21,6 +21,9 @@ func (c *CommitPlan) apply(w *writer) (Result, error) {
 		}
 	}
 	w.updateInPlace(p, job.newest())
+	for _, id := range p.Unknown {
+		w.doubt(id)
+	}
 	for _, wait := range p.Waits {
 		w.noteWait(wait)
 	}

@@ -114,13 +114,15 @@ func (w *world) plan() Command {
 		}
 	}
 	for _, a := range sample(w, "alloc", slices.Collect(w.sn.AllocsByJob(eval.Namespace, eval.JobID))) {
-		switch w.pick("fate", 5) {
+		switch w.pick("fate", 6) {
 		case 0:
 			p.Stops = append(p.Stops, cluster.Stop{ID: a.ID, Description: "plan", Lost: w.flip("lost")})
 		case 1:
 			p.Updates = append(p.Updates, cluster.Update{ID: a.ID, DeploymentID: deployment})
 		case 2:
 			p.Waits = append(p.Waits, cluster.Wait{ID: a.ID, FollowupEvalID: w.newID()})
+		case 4:
+			p.Unknown = append(p.Unknown, a.ID)
 		case 3:
 			p.Stops = append(p.Stops, cluster.Stop{ID: a.ID})
 			p.Places = append(p.Places, w.placement(a.ID, deployment))
@@ -160,7 +162,7 @@ func (w *world) report() Command {
 func (w *world) node() Command {
 	switch w.pick("node command", 8) {
 	case 0:
-		return &NodeStatus{At: w.now, ID: w.nodeID(), Status: []string{cluster.NodeStatusReady, cluster.NodeStatusDown}[w.pick("up", 2)],
+		return &NodeStatus{At: w.now, ID: w.nodeID(), Status: []string{cluster.NodeStatusReady, cluster.NodeStatusDown, cluster.NodeStatusDisconnected}[w.pick("up", 3)],
 			Event: &cluster.NodeEvent{Message: "status"}}
 	case 1:
 		return &NodeEligibility{At: w.now, ID: w.nodeID(), Eligibility: []string{cluster.NodeEligible, cluster.NodeIneligible}[w.pick("open", 2)]}

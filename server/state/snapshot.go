@@ -189,7 +189,7 @@ func (sn *Snapshot) JobSummary(namespace, id string) *cluster.JobSummary {
 		summary.Summary[g.name] = cluster.GroupSummary{
 			Starting: int(g.counts[cluster.ClientPending]), Running: int(g.counts[cluster.ClientRunning]),
 			Complete: int(g.counts[cluster.ClientComplete]), Failed: int(g.counts[cluster.ClientFailed]),
-			Lost: int(g.counts[cluster.ClientLost]),
+			Lost: int(g.counts[cluster.ClientLost]), Unknown: int(g.counts[cluster.ClientUnknown]),
 		}
 	}
 	var newest *cluster.Evaluation

@@ -1,4 +1,4 @@
-package server
+package link
 
 import (
 	"context"
@@ -8,20 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/pki"
-)
-
-// The protocols of port 4647. A new version of one gets a new name beside the old.
-const (
-	protocolRaft  = "raft/1"
-	protocolHTTP1 = "http/1.1"
 )
 
 const (
@@ -32,33 +26,52 @@ const (
 	maxHandshakesPerHost = 32
 )
 
-// wire is port 4647: one listener, split by what the peer asks for in its TLS handshake.
-type wire struct {
-	listener net.Listener
-	tls      func(protocols ...string) *tls.Config
-	mayRaft  func(cluster.ID) bool // whether a server of that ID may speak Raft to us
-	logger   *slog.Logger
-	raft     *queue
-	http     *queue
-	shaking  handshakes
+// Port is port 4647: one listener, split by what the peer asks for in its TLS handshake.
+type Port struct {
+	PortConfig
+	raft    *queue
+	http    *queue
+	join    *queue
+	shaking handshakes
 }
 
-func newWire(listener net.Listener, config func(...string) *tls.Config, mayRaft func(cluster.ID) bool, logger *slog.Logger) *wire {
-	return &wire{listener: listener, tls: config, mayRaft: mayRaft, logger: logger,
-		raft: newQueue(listener.Addr()), http: newQueue(listener.Addr()), shaking: handshakes{hosts: map[netip.Addr]int{}}}
+// PortConfig is what a Port is made of.
+type PortConfig struct {
+	Listener net.Listener // closed when Run returns
+	Identity *Identity
+	// MayRaft says whether a server of that ID may speak Raft to us; nil: we are no server.
+	MayRaft func(cluster.ID) bool
+	Logger  *slog.Logger
 }
+
+// NewPort makes a port that accepts nothing before Run.
+func NewPort(c PortConfig) *Port {
+	at := c.Listener.Addr()
+	return &Port{PortConfig: c, raft: newQueue(at), http: newQueue(at), join: newQueue(at), shaking: handshakes{hosts: map[netip.Addr]int{}}}
+}
+
+// Raft hands out connections of servers that are members of the replicated log.
+func (w *Port) Raft() net.Listener { return w.raft }
+
+// HTTP hands out connections of nodes that speak HTTP. They are *tls.Conn whose certificates are verified.
+func (w *Port) HTTP() net.Listener { return w.http }
+
+// Join hands out connections of those who want to join or to renew a certificate: whoever that is. They are *tls.Conn; a
+// certificate that the peer shows has not been verified.
+func (w *Port) Join() net.Listener { return w.join }
 
 // Run accepts until ctx ends, and returns when every handshake going on has ended.
-func (w *wire) Run(ctx context.Context) error {
+func (w *Port) Run(ctx context.Context) error {
 	defer w.raft.Close()
 	defer w.http.Close()
-	stop := context.AfterFunc(ctx, func() { w.listener.Close() })
+	defer w.join.Close()
+	stop := context.AfterFunc(ctx, func() { w.Listener.Close() })
 	defer stop()
 	group := new(errgroup.Group)
 	defer group.Wait()
-	config := w.tls(protocolRaft, protocolHTTP1)
+	config := w.config()
 	for {
-		conn, err := w.listener.Accept()
+		conn, err := w.Listener.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
 				conn.Close()
@@ -66,16 +79,19 @@ func (w *wire) Run(ctx context.Context) error {
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("accept on %s: %w", w.listener.Addr(), err)
+			return fmt.Errorf("accept on %s: %w", w.Listener.Addr(), err)
 		}
 		if err != nil { // out of descriptors, most likely: give others time to close some
-			w.logger.Warn("connection not accepted", "err", err)
-			pause(ctx, 100*time.Millisecond)
+			w.Logger.Warn("connection not accepted", "err", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
 			continue
 		}
 		host := hostOf(conn.RemoteAddr())
 		if !w.shaking.begin(host) {
-			w.logger.Debug("connection refused: too many that have not shown who they are", "peer", host.String())
+			w.Logger.Debug("connection refused: too many that have not shown who they are", "peer", host.String())
 			conn.Close()
 			continue
 		}
@@ -89,25 +105,48 @@ func (w *wire) Run(ctx context.Context) error {
 
 // admit shakes hands and hands the connection to whoever speaks its protocol. Whatever comes from outside instead of
 // a handshake is of no interest to an operator.
-func (w *wire) admit(ctx context.Context, conn *tls.Conn) {
+func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 	limited, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(limited); err != nil {
-		w.logger.Debug("handshake refused", "peer", conn.RemoteAddr().String(), "err", err)
+		w.Logger.Debug("handshake refused", "peer", conn.RemoteAddr().String(), "err", err)
 		conn.Close()
 		return
 	}
-	state := conn.ConnectionState()
-	id, role, _ := pki.Identity(state.PeerCertificates[0]) // pki.TLS has verified that there is one
+	protocol := conn.ConnectionState().NegotiatedProtocol
+	if protocol == ProtocolJoin {
+		w.join.put(ctx, conn)
+		return
+	}
+	id, role := Conn{conn}.Peer()
 	switch {
-	case state.NegotiatedProtocol == protocolHTTP1:
+	case protocol == ProtocolHTTP1:
 		w.http.put(ctx, conn)
-	case state.NegotiatedProtocol == protocolRaft && role == pki.RoleServer && w.mayRaft(id):
+	case protocol == ProtocolRaft && role == pki.RoleServer && w.MayRaft != nil && w.MayRaft(id):
 		w.raft.put(ctx, conn)
 	default:
-		w.logger.Warn("connection refused: not a server of this cluster", "node", id, "protocol", state.NegotiatedProtocol)
+		w.Logger.Warn("connection refused: not a server of this cluster", "node", id, "protocol", protocol)
 		conn.Close()
 	}
+}
+
+// config asks for a certificate of the cluster, except from those who want to join.
+func (w *Port) config() *tls.Config {
+	members := w.Identity.TLS(ProtocolRaft, ProtocolHTTP1)
+	strangers := &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		NextProtos:     []string{ProtocolJoin},
+		ClientAuth:     tls.RequestClientCert,
+		GetCertificate: w.Identity.withAuthority,
+	}
+	config := members.Clone()
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Equal(hello.SupportedProtos, []string{ProtocolJoin}) {
+			return strangers, nil
+		}
+		return members, nil
+	}
+	return config
 }
 
 // handshakes counts those going on, by host.
@@ -149,28 +188,6 @@ func hostOf(address net.Addr) netip.Addr {
 		return prefix.Addr()
 	}
 	return host
-}
-
-// raftStream is the raft.StreamLayer over the wire.
-type raftStream struct {
-	*queue
-	tls func(protocols ...string) *tls.Config
-}
-
-// Dial connects to another server's Raft. Whoever answers there without being a server learns nothing.
-func (s raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: timeout}, Config: s.tls(protocolRaft)}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	conn, err := dialer.DialContext(ctx, "tcp", string(address))
-	if err != nil {
-		return nil, err
-	}
-	if id, role, _ := pki.Identity(conn.(*tls.Conn).ConnectionState().PeerCertificates[0]); role != pki.RoleServer {
-		conn.Close()
-		return nil, fmt.Errorf("connect to server %s: node %s answers there, which is none", address, id)
-	}
-	return conn, nil
 }
 
 // queue is a net.Listener whose connections are put in by somebody else.

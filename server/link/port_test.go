@@ -1,4 +1,4 @@
-package server
+package link
 
 import (
 	"bytes"
@@ -10,33 +10,60 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/pki"
 )
 
-// identity makes certificates of one authority.
-type identity struct {
+var (
+	nodeID  = cluster.ID{0xaa, 1, 2, 3, 4, 5, 0x46, 7, 0x88}
+	otherID = cluster.ID{0xbb, 1, 2, 3, 4, 5, 0x46, 7, 0x88}
+)
+
+// logBook collects what is logged.
+type logBook struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// clusterOf makes identities of one authority.
+type clusterOf struct {
 	t         testing.TB
 	authority *pki.Authority
 }
 
-func newIdentity(t testing.TB) identity {
+func newCluster(t testing.TB) clusterOf {
 	t.Helper()
 	a, err := pki.NewAuthority(cluster.ID{1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return identity{t, a}
+	return clusterOf{t, a}
 }
 
 // config is how the node of that ID and role speaks.
-func (i identity) config(id cluster.ID, role pki.Role, protocols ...string) *tls.Config {
+func (i clusterOf) config(id cluster.ID, role pki.Role, protocols ...string) *tls.Config {
+	i.t.Helper()
+	return i.identity(id, role).TLS(protocols...)
+}
+
+// identity is one of a node, on disk.
+func (i clusterOf) identity(id cluster.ID, role pki.Role) *Identity {
 	i.t.Helper()
 	key, public, err := pki.NewKey()
 	if err != nil {
@@ -46,23 +73,27 @@ func (i identity) config(id cluster.ID, role pki.Role, protocols ...string) *tls
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	pair, err := tls.X509KeyPair(certificate, key)
+	dir := i.t.TempDir()
+	if err := WriteIdentity(dir, i.authority.PEM(), key, certificate); err != nil {
+		i.t.Fatal(err)
+	}
+	identity, err := OpenIdentity(dir)
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	return pki.TLS(i.authority.Certificate, func() *tls.Certificate { return &pair }, time.Now, protocols...)
+	return identity
 }
 
-// serveWire runs a wire on a real socket, whose Raft is for nodeID alone, and accepts what gets through.
-func serveWire(t *testing.T, us identity) (address string, raft, http <-chan net.Conn, log *logBook) {
+// servePort runs a port on a real socket, whose Raft is for nodeID alone, and accepts what gets through.
+func servePort(t *testing.T, us clusterOf) (address string, raft, http <-chan net.Conn, log *logBook) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log = new(logBook)
-	w := newWire(listener, func(protocols ...string) *tls.Config { return us.config(otherID, pki.RoleServer, protocols...) },
-		func(id cluster.ID) bool { return id == nodeID }, slog.New(slog.NewTextHandler(log, nil)))
+	w := NewPort(PortConfig{Listener: listener, Identity: us.identity(otherID, pki.RoleServer),
+		MayRaft: func(id cluster.ID) bool { return id == nodeID }, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -109,24 +140,24 @@ func refused(address string, config *tls.Config) bool {
 }
 
 func TestTheWireLetsInWhoBelongs(t *testing.T) {
-	us, them := newIdentity(t), newIdentity(t)
-	address, raft, http, _ := serveWire(t, us)
+	us, them := newCluster(t), newCluster(t)
+	address, raft, http, _ := servePort(t, us)
 	for _, c := range []struct {
 		name   string
 		config *tls.Config
 		to     <-chan net.Conn // nil: refused
 	}{
-		{"a member's Raft", us.config(nodeID, pki.RoleServer, protocolRaft), raft},
-		{"a server's requests", us.config(nodeID, pki.RoleServer, protocolHTTP1), http},
-		{"a client's requests", us.config(nodeID, pki.RoleClient, protocolHTTP1), http},
-		{"a client's Raft", us.config(nodeID, pki.RoleClient, protocolRaft), nil},
-		{"Raft of a server that is no member", us.config(otherID, pki.RoleServer, protocolRaft), nil},
-		{"another cluster's server", trusting(them.config(nodeID, pki.RoleServer, protocolRaft)), nil},
-		{"another cluster's client", trusting(them.config(nodeID, pki.RoleClient, protocolHTTP1)), nil},
+		{"a member's Raft", us.config(nodeID, pki.RoleServer, ProtocolRaft), raft},
+		{"a server's requests", us.config(nodeID, pki.RoleServer, ProtocolHTTP1), http},
+		{"a client's requests", us.config(nodeID, pki.RoleClient, ProtocolHTTP1), http},
+		{"a client's Raft", us.config(nodeID, pki.RoleClient, ProtocolRaft), nil},
+		{"Raft of a server that is no member", us.config(otherID, pki.RoleServer, ProtocolRaft), nil},
+		{"another cluster's server", trusting(them.config(nodeID, pki.RoleServer, ProtocolRaft)), nil},
+		{"another cluster's client", trusting(them.config(nodeID, pki.RoleClient, ProtocolHTTP1)), nil},
 		{"a protocol of another version", trusting(us.config(nodeID, pki.RoleServer, "raft/2")), nil},
 		{"no protocol", trusting(us.config(nodeID, pki.RoleServer)), nil},
-		{"no certificate", &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocolHTTP1}}, nil},
-		{"old TLS", old(us.config(nodeID, pki.RoleServer, protocolHTTP1)), nil},
+		{"no certificate", &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ProtocolHTTP1}}, nil},
+		{"old TLS", old(us.config(nodeID, pki.RoleServer, ProtocolHTTP1)), nil},
 	} {
 		if c.to == nil {
 			if !refused(address, c.config) {
@@ -159,8 +190,8 @@ func old(c *tls.Config) *tls.Config {
 }
 
 func TestGarbageOnTheWireIsIgnored(t *testing.T) {
-	us := newIdentity(t)
-	address, _, http, log := serveWire(t, us)
+	us := newCluster(t)
+	address, _, http, log := servePort(t, us)
 	for _, text := range []string{"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\xff\xff" + strings.Repeat("A", 70000),
 		"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", strings.Repeat("\x00", 1<<16), "SSH-2.0-x\r\n", "\x80\x2e\x01\x03\x01"} {
 		conn, err := net.Dial("tcp", address)
@@ -172,7 +203,7 @@ func TestGarbageOnTheWireIsIgnored(t *testing.T) {
 		io.Copy(io.Discard, conn)
 		conn.Close()
 	}
-	conn, err := tls.Dial("tcp", address, us.config(nodeID, pki.RoleClient, protocolHTTP1))
+	conn, err := tls.Dial("tcp", address, us.config(nodeID, pki.RoleClient, ProtocolHTTP1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,8 +242,8 @@ func TestSlowHandshakesShutNobodyElseOut(t *testing.T) {
 	}
 
 	// The connection beyond the limit is closed at once, long before a handshake times out.
-	us := newIdentity(t)
-	address, _, _, _ := serveWire(t, us)
+	us := newCluster(t)
+	address, _, _, _ := servePort(t, us)
 	var slow []net.Conn
 	defer func() {
 		for _, conn := range slow {
@@ -227,7 +258,7 @@ func TestSlowHandshakesShutNobodyElseOut(t *testing.T) {
 		slow = append(slow, conn)
 	}
 	began := time.Now()
-	if !refused(address, us.config(nodeID, pki.RoleClient, protocolHTTP1)) {
+	if !refused(address, us.config(nodeID, pki.RoleClient, ProtocolHTTP1)) {
 		t.Error("let in beyond the limit")
 	}
 	if waited := time.Since(began); waited > handshakeTimeout/2 {
@@ -250,82 +281,4 @@ func TestHostsAreCountedByNetwork(t *testing.T) {
 	if got := hostOf(&net.UnixAddr{}); got.IsValid() {
 		t.Errorf("host of a unix socket is %s", got)
 	}
-}
-
-func TestRaftIsSpokenWithServersAlone(t *testing.T) {
-	us := newIdentity(t)
-	for role, want := range map[pki.Role]bool{pki.RoleServer: true, pki.RoleClient: false} {
-		listener, err := tls.Listen("tcp", "127.0.0.1:0", us.config(otherID, role, protocolRaft))
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if conn, err := listener.Accept(); err == nil {
-				conn.(*tls.Conn).Handshake()
-				io.Copy(io.Discard, conn)
-				conn.Close()
-			}
-		}()
-		stream := raftStream{newQueue(listener.Addr()), func(protocols ...string) *tls.Config { return us.config(nodeID, pki.RoleServer, protocols...) }}
-		conn, err := stream.Dial(raft.ServerAddress(listener.Addr().String()), 10*time.Second)
-		if (err == nil) != want {
-			t.Errorf("dial a %s: %v", role, err)
-		}
-		if err == nil {
-			conn.Close()
-		}
-		listener.Close()
-		<-done
-	}
-}
-
-func TestCertificatesAreRenewedWhileTheServerRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
-		trust, err := openTrust(dir, nodeID, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config := trust.tls(protocolHTTP1)
-		first, err := config.GetCertificate(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log := new(logBook)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- trust.keep(ctx, slog.New(slog.NewTextHandler(log, nil))) }()
-		for range 3 {
-			before := trust.certificate.Load()
-			<-time.After(pki.LeafLifetime/2 + renewalInterval)
-			synctest.Wait()
-			now, err := config.GetCertificate(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if now == before || now.Leaf.NotAfter.Before(time.Now().Add(pki.LeafLifetime-time.Hour)) {
-				t.Fatalf("after half its life the certificate is valid until %v", now.Leaf.NotAfter)
-			}
-		}
-		cancel()
-		if err := <-done; err != nil || log.String() != "" {
-			t.Errorf("keep returned %v and logged %q", err, log)
-		}
-		again, err := openTrust(dir, nodeID, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if again.certificate.Load().Leaf.SerialNumber.Cmp(first.Leaf.SerialNumber) == 0 {
-			t.Error("the renewed certificate is not on disk")
-		}
-		// A clock that was set back by years makes certificates of a time to come; they are replaced.
-		if err := again.renew(time.Now().AddDate(-2, 0, 0)); err != nil {
-			t.Fatal(err)
-		}
-		if leaf := again.certificate.Load().Leaf; leaf.NotBefore.After(time.Now().AddDate(-2, 0, 0)) {
-			t.Errorf("the certificate is valid from %v", leaf.NotBefore)
-		}
-	})
 }

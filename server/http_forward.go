@@ -1,0 +1,165 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/link"
+)
+
+// Headers between servers. They mean something from a server's certificate alone.
+const (
+	headerForwarded = "X-Cluster-Forwarded" // the request was forwarded once and must not be again
+	headerCaller    = "X-Cluster-Caller"    // the node that sent the forwarded request, "" for people
+)
+
+const (
+	// leaderPatience is how long a request waits for a leader: elections take less.
+	leaderPatience = 5 * time.Second
+	// firstLook and longestLook are between two looks whether there is one; each is twice the one before.
+	firstLook   = 2 * time.Millisecond
+	longestLook = 50 * time.Millisecond
+)
+
+// Carry takes a request to an agent and brings back the answer. With an error nothing was written yet; with
+// errors.Is(err, link.ErrUnsent) nothing was sent either.
+type Carry func(http.ResponseWriter, *http.Request) error
+
+// Local carries requests to a handler in this process.
+func Local(handler http.Handler) Carry {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		handler.ServeHTTP(w, r)
+		return nil
+	}
+}
+
+// leader waits until there is one, or, with alone, until it is this server.
+func (h *apiHandler) leader(ctx context.Context, alone bool) (Leadership, error) {
+	patience := time.NewTimer(h.patience)
+	defer patience.Stop()
+	for rest := firstLook; ; rest = min(2*rest, longestLook) {
+		leader := h.Core.Leadership()
+		if leader.Self || !alone && !leader.ID.IsZero() {
+			return leader, nil
+		}
+		select {
+		case <-time.After(rest):
+		case <-patience.C:
+			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+		case <-ctx.Done():
+			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// byLeader answers what only the leader can answer: here if this server leads, else there. What fails because leadership
+// changed is tried again, with the next leader, for as long as a request waits for one; writes bear an ID that makes the
+// repetition harmless. What was forwarded already goes no further and is not repeated here: the server that sent it does.
+func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
+	forwarded := r.Header.Get(headerForwarded) != ""
+	body, err := r.rewindable()
+	if err != nil {
+		return err
+	}
+	if r.route.Kind == api.Write && r.Header.Get(api.HeaderRequestID) == "" {
+		r.Request = r.Clone(r.Context())
+		r.Header.Set(api.HeaderRequestID, rand.Text())
+	}
+	until := time.Now().Add(h.patience)
+	for {
+		body()
+		leader, err := h.leader(r.Context(), forwarded)
+		if err != nil {
+			return err
+		}
+		if leader.Self {
+			err = h.here(w, r, e)
+		} else {
+			err = h.elsewhere(w, r, leader.ID)
+		}
+		if cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || forwarded || r.Context().Err() != nil || time.Now().After(until) {
+			return err
+		}
+		h.meters.repeated.Inc()
+		pause(r.Context(), longestLook)
+	}
+}
+
+// here answers as the leader.
+func (h *apiHandler) here(w *reply, r *request, e endpoint) error {
+	if err := h.checkNamespace(r); err != nil {
+		return err
+	}
+	if e.write != nil {
+		return h.write(w, r, e)
+	}
+	return h.read(w, r, e)
+}
+
+// elsewhere has the leader answer.
+func (h *apiHandler) elsewhere(w *reply, r *request, leader cluster.ID) error {
+	carry, err := h.Core.Reach(leader)
+	if err != nil {
+		return cluster.Errorf(cluster.CodeUnavailable, "reach the leader: %w", err)
+	}
+	return carry(w, r.spokenFor())
+}
+
+// spokenFor is the request as this server passes it on for its caller.
+func (r *request) spokenFor() *http.Request {
+	out := r.Clone(r.Context())
+	out.Header.Set(headerForwarded, "1")
+	out.Header.Set(headerCaller, r.caller.Node.String())
+	return out
+}
+
+// rewindable reads the request's body, if it has one; the function it returns lets it be read from the beginning.
+func (r *request) rewindable() (rewind func(), err error) {
+	if r.ContentLength == 0 {
+		return func() {}, nil
+	}
+	if r.ContentLength > maxReport {
+		return func() {}, nil // which whoever decodes it refuses
+	}
+	text, err := r.body("request", maxReport)
+	if err != nil {
+		return nil, err
+	}
+	r.Request = r.Clone(r.Context())
+	return func() {
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+	}, nil
+}
+
+// onNode passes the request to the agent of the node that it is about.
+func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
+	id, err := e.node(r)
+	if err != nil {
+		return err
+	}
+	carry, err := h.Core.Reach(id)
+	if err != nil {
+		return &statusError{http.StatusNotFound, err}
+	}
+	rewind, err := r.rewindable()
+	if err != nil {
+		return err
+	}
+	rewind()
+	out := r.spokenFor()
+	if r.route == api.AllocChecks {
+		out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
+	}
+	if err = carry(w, out); errors.Is(err, link.ErrUnsent) {
+		return &statusError{http.StatusNotFound, cluster.Errorf(cluster.CodeUnavailable, "No path to node %s: %w", id, err)}
+	}
+	return err
+}
