@@ -260,7 +260,7 @@ func (r *runner) report() {
 
 // assign takes what the servers now say of the allocation.
 func (r *runner) assign(a *cluster.Allocation) {
-	if r.compare {
+	if r.compare || a.ClientStatus == cluster.ClientUnknown { // the servers ask anew, see server/state
 		r.compare = false
 		r.node.reportIfNews(&r.rec, a)
 	}
