@@ -40,6 +40,8 @@ type Node struct {
 	*cluster.Node
 	Used  cluster.Capacity // by the allocations whose tasks may still run (Allocation.Occupies)
 	Ports cluster.PortSet  // the host ports that these hold; the node's own reserved ports may be missing
+	// Emptied says that the node is being drained and that all of Used is the work of system jobs.
+	Emptied bool
 }
 
 // Lacks names what the node has too little of for the placement: "cpu", "memory", "disk" or a port;

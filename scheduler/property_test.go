@@ -62,7 +62,7 @@ func TestEveryCourseConverges(t *testing.T) {
 // disturb lets one thing happen.
 func disturb(t *rapid.T, w *world, kind string) {
 	anyNode := func() string { return rapid.SampledFrom(w.nodes).Draw(t, "node").Name }
-	switch rapid.SampledFrom([]string{"agents", "agents", "watch", "advance", "job", "down", "ready", "ineligible", "report", "user-stop"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"agents", "agents", "watch", "advance", "job", "down", "ready", "ineligible", "drain", "report", "user-stop"}).Draw(t, "event") {
 	case "agents":
 		w.agents()
 	case "watch":
@@ -80,10 +80,17 @@ func disturb(t *rapid.T, w *world, kind string) {
 		w.setJob(drawJob(t, kind))
 	case "down", "ineligible":
 		word := rapid.SampledFrom([]string{"down", "ineligible"}).Draw(t, "how")
-		w.changeNode(anyNode(), func(n *cluster.Node) { setNode(n, word) })
+		w.changeNode(anyNode(), func(n *cluster.Node) { setNode(n, word, w.now) })
+	case "drain":
+		word := rapid.SampledFrom([]string{"drain=0s", "drain-all=2m", "drain-all=-1s"}).Draw(t, "how")
+		w.changeNode(anyNode(), func(n *cluster.Node) { setNode(n, word, w.now) })
 	case "ready":
 		name := anyNode()
-		w.changeNode(name, func(n *cluster.Node) { setNode(n, "ready"); setNode(n, "eligible") })
+		w.changeNode(name, func(n *cluster.Node) {
+			setNode(n, "ready", w.now)
+			setNode(n, "drain-none", w.now)
+			setNode(n, "eligible", w.now)
+		})
 	case "report", "user-stop":
 		live := slices.DeleteFunc(slices.Clone(w.allocs), func(a *cluster.Allocation) bool { return a.Terminal() })
 		if len(live) == 0 {
@@ -218,7 +225,11 @@ func placedNow(w *world, a *cluster.Allocation) bool { return a.CreateIndex == w
 // converge lets time pass without trouble until nothing happens any more, and says whether all is as wanted.
 func converge(t *rapid.T, w *world, kind string) {
 	for _, n := range w.nodes {
-		w.changeNode(n.Name, func(n *cluster.Node) { setNode(n, "ready"); setNode(n, "eligible") })
+		w.changeNode(n.Name, func(n *cluster.Node) {
+			setNode(n, "ready", w.now)
+			setNode(n, "drain-none", w.now)
+			setNode(n, "eligible", w.now)
+		})
 	}
 	for range 60 {
 		w.agents()

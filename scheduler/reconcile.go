@@ -36,8 +36,9 @@ type work struct {
 	prior    *cluster.Job // the newest older version that an allocation of the group runs or ran
 	begun    bool         // the newest version has been placed before
 
-	asks  []ask // to be placed at once
-	steps []ask // to be placed as the rollout allows, best first
+	asks    []ask // to be placed at once
+	steps   []ask // to be placed as the rollout allows, best first
+	leaving []ask // to be placed as the drain of their nodes allows
 
 	placed   int
 	unplaced []ask
@@ -59,6 +60,7 @@ func (p *planner) reconcile() {
 	p.tryAgain(all)
 	for i := range all {
 		w := &all[i]
+		p.stay(w)
 		p.queued[w.group.Name] = len(w.unplaced)
 		p.progress(w.group.Name, p.wanted(w), w.placed > 0)
 	}
@@ -91,6 +93,7 @@ func (p *planner) advance(w *work) {
 	before := len(p.plan.Places)
 	p.place(w, w.asks)
 	p.place(w, p.nextSteps(w, p.plan.Places[before:]))
+	p.place(w, p.moves(w))
 }
 
 // wanted is how many healthy instances of the newest version end the group's rollout: for a system job one on each
@@ -265,6 +268,7 @@ func (p *planner) decide(w *work, s *slot) {
 	switch {
 	case a == nil:
 		p.fill(w, s)
+	case p.live(a) && p.leave(w, s):
 	case p.done(a) || p.live(a) && p.current(a):
 	case p.live(a) && p.updatable(a):
 		p.plan.Updates = append(p.plan.Updates, Update{ID: a.ID, DeploymentID: p.rollout.id(w.group.Name)})
@@ -362,8 +366,10 @@ func (p *planner) nextSteps(w *work, placed []Placement) []ask {
 			return 0
 		case a.previous.ClientStatus != cluster.ClientRunning:
 			return 1
+		case p.drains(a.previous) != nil:
+			return 2 // it has to go anyway
 		}
-		return 2
+		return 3
 	}
 	slices.SortStableFunc(w.steps, func(a, b ask) int { return rank(a) - rank(b) })
 	allowed := len(w.steps)
@@ -374,6 +380,10 @@ func (p *planner) nextSteps(w *work, placed []Placement) []ask {
 	for _, step := range w.steps[allowed:] {
 		if step.reason == "" {
 			steps = append(steps, step.kept())
+		} else if n := p.drains(step.previous); n != nil {
+			kept := step.kept()
+			kept.reason = departure(n)
+			w.leaving = append(w.leaving, kept)
 		}
 	}
 	return steps

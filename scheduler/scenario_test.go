@@ -16,7 +16,9 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 // TestScenarios plays the stories in testdata: a line that begins with "> " is a command, the lines under it are what came of it.
 //
 //	node NAME key=value…        a node joins
-//	set NAME key=value…         a node becomes down, ready, ineligible, eligible, or has another meta.key
+//	set NAME key=value…         a node becomes down, ready, ineligible, eligible, or has another meta.key; drain=DURATION,
+//	                            drain-all=… (none for ever, -1s at once) and drain-none begin and end a drain
+//	drain                       what nodes that are being drained ask for is planned
 //	job TYPE key=value… / GROUP key=value… / …      a version of the job is registered
 //	stop-job, purge-job
 //	plan, plan blocked, plan woken, plan due    a fresh evaluation is planned and carried out, or the blocked one (made
@@ -87,7 +89,7 @@ func (w *world) command(t *testing.T, text string) string {
 		w.addNode(words)
 	case "set":
 		for _, word := range words[1:] {
-			w.changeNode(words[0], func(n *cluster.Node) { setNode(n, word) })
+			w.changeNode(words[0], func(n *cluster.Node) { setNode(n, word, w.now) })
 		}
 	case "job":
 		w.setJob(rest)
@@ -111,6 +113,13 @@ func (w *world) command(t *testing.T, text string) string {
 		w.edit(w.find(words[0]).ID, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
 	case "watch":
 		return w.watchCommand()
+	case "drain":
+		eval := Drain(w.input(nil))
+		if eval == nil {
+			return "nothing\n"
+		}
+		plan := w.plan(eval)
+		return w.describe(&plan)
 	case "advance":
 		span, err := time.ParseDuration(rest)
 		if err != nil {
@@ -125,9 +134,19 @@ func (w *world) command(t *testing.T, text string) string {
 	return ""
 }
 
-func setNode(n *cluster.Node, word string) {
+func setNode(n *cluster.Node, word string, now time.Time) {
 	key, value, _ := strings.Cut(word, "=")
 	switch key {
+	case "drain", "drain-all":
+		span, err := time.ParseDuration(value)
+		if err != nil {
+			panic(err)
+		}
+		n.DrainStrategy = &cluster.DrainStrategy{StartedAt: now, ForceDeadline: now.Add(max(span, 0)),
+			DrainSpec: cluster.DrainSpec{Deadline: span, IgnoreSystemJobs: key == "drain"}}
+		n.SchedulingEligibility = cluster.NodeIneligible
+	case "drain-none":
+		n.DrainStrategy = nil
 	case "down", "ready":
 		n.Status = key
 	case "ineligible", "eligible":

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -115,10 +116,8 @@ func (c counts) deadline(d *cluster.Deployment, part cluster.DeploymentGroup) ti
 
 // nextStep is an evaluation of the job if that would move the rollout, nil if not or if one is pending anyway.
 func nextStep(in Input) *cluster.Evaluation {
-	for _, e := range in.Evals {
-		if e.Status == cluster.EvalPending && e.WaitUntil <= in.Now.UnixNano() {
-			return nil
-		}
+	if pending(in) {
+		return nil
 	}
 	eval := &cluster.Evaluation{
 		ID:             cluster.IDFrom(in.Seed, 0),
@@ -139,6 +138,13 @@ func nextStep(in Input) *cluster.Evaluation {
 		return nil
 	}
 	return eval
+}
+
+// pending reports whether an evaluation of the job is about to be planned.
+func pending(in Input) bool {
+	return slices.ContainsFunc(in.Evals, func(e *cluster.Evaluation) bool {
+		return e.Status == cluster.EvalPending && e.WaitUntil <= in.Now.UnixNano()
+	})
 }
 
 // mayStep is a quick look whether in some group an old instance is left and another step is allowed: only then a whole

@@ -144,6 +144,8 @@ func parseGroup(j *cluster.Job, words []string) cluster.TaskGroup {
 			g.Spreads = append(g.Spreads, parseSpread(value))
 		case "max_parallel":
 			g.Update.MaxParallel = number
+		case "migrate":
+			g.Migrate.MaxParallel = number
 		case "progress_deadline":
 			g.Update.ProgressDeadline = span
 		case "attempts":
@@ -196,12 +198,14 @@ func (w *world) input(eval *cluster.Evaluation) Input {
 		}
 	}
 	for _, n := range w.nodes {
-		node := Node{Node: n}
+		node, busy := Node{Node: n}, false
 		for _, a := range w.allocs {
 			if a.NodeID == n.ID {
 				node = node.Plus(a)
+				busy = busy || a.Occupies() && a.Job.Type != cluster.JobTypeSystem
 			}
 		}
+		node.Emptied = n.DrainStrategy != nil && !busy
 		in.Nodes = append(in.Nodes, node)
 	}
 	return in
