@@ -88,6 +88,7 @@ var longGoroutines = map[string]string{
 	"agent/supervise.newChildren": "the thread that forks ends with the process",
 	"agent/supervise.newClient":   "both end with the connection; Done tells",
 	"agent/supervise.open":        "close waits for the mover",
+	"e2e/fleet.begun":             "reap waits for it",
 	"server.newPrompt":            "Close waits for it",
 	"server/state.decodeAhead":    "the loader waits for each frame",
 }
