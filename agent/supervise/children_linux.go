@@ -52,7 +52,8 @@ type birth struct {
 	path string
 	argv []string
 	attr *syscall.ProcAttr
-	// enter and leave run on the forking thread just before and after the fork; nil is nothing.
+	// enter and leave run on the forking thread just before and after the fork, leave also after an error of enter; nil
+	// is nothing.
 	enter func() error
 	leave func()
 	oom   int // the process's oom_score_adj
@@ -73,17 +74,19 @@ func (c *children) spawn(b birth) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		result <- func() error {
-			if b.enter != nil {
-				defer b.leave()
-				if err := b.enter(); err != nil {
-					return err
-				}
-			}
 			// The child inherits the score, so that there is no moment in which it has ours. For
 			// this short time we have its.
 			if b.oom != c.score {
 				setOOMScore(b.oom)
 				defer setOOMScore(c.score)
+			}
+			if b.leave != nil {
+				defer b.leave()
+			}
+			if b.enter != nil {
+				if err := b.enter(); err != nil {
+					return err
+				}
 			}
 			pid, err := syscall.ForkExec(b.path, b.argv, b.attr)
 			if err != nil {

@@ -29,6 +29,17 @@ type Config struct {
 	// BootID stands for the kernel's, in tests of what happens after a reboot.
 	BootID string
 
+	// reached is called at each point of a task's start: tests end the supervisor there. It may be nil.
+	reached func(p point, task string)
+
 	// Logger may be nil: nothing is logged.
 	Logger *slog.Logger
 }
+
+// point is a place in a task's start.
+type point string
+
+const (
+	pointFork   point = "fork"   // all is ready, nothing is forked
+	pointForked point = "forked" // the program executes, which is not on record
+)

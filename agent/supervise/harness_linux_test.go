@@ -54,6 +54,7 @@ type roleConfig struct {
 	BootID                  string
 	StopTasks               bool
 	AgentArgs               []string
+	Death                   death
 }
 
 func supervisorRole() int {
@@ -72,6 +73,7 @@ func supervisorRole() int {
 		StopTasks:  rc.StopTasks,
 		BootID:     rc.BootID,
 		Logger:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		reached:    rc.Death.at(rc.Dir),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

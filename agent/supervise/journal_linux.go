@@ -24,6 +24,7 @@ type record struct {
 	Boot      string // the kernel's boot ID
 	Cgroup    string `json:",omitempty"` // name below our parent cgroup; empty: process group
 	Unified   string `json:",omitempty"` // that parent in the unified hierarchy, if there is one
+	Unborn    bool   `json:",omitempty"` // nothing was forked yet; said only where no cgroup of the unified hierarchy tells
 	PID       int    `json:",omitempty"`
 	Start     uint64 `json:",omitempty"` // start time of the main process, in ticks since boot
 	Inode     uint64 `json:",omitempty"` // of its pidfds; 0 on older kernels

@@ -59,14 +59,19 @@ func (s *supervisor) resume(h heirloom, old estate) {
 		close(t.done)
 		return
 	}
+	if r.interrupted(s.boot) && s.trace(t, old) == fateNever {
+		s.log.Info("task had not begun to run when the supervisor ended: it is started when the agent asks again", "task", r.Spec.ID)
+		s.abandon(t)
+		return
+	}
 	s.reopenOutput(t, h.Pipes)
 	switch {
 	case r.Exit != nil:
 		s.spawn(func() { s.finish(t) })
 	case r.Boot != s.boot:
 		s.ended(t, Exit{Unknown: true, Reboot: true, At: time.Now().UTC(), Message: "the machine was restarted while the task ran"})
-	case r.PID == 0:
-		s.ended(t, Exit{Unknown: true, At: time.Now().UTC(), Message: "the task's start was interrupted by the end of the supervisor"})
+	case r.PID == 0 && t.pidfd < 0:
+		s.ended(t, lost())
 	case h.Child:
 		s.children.adopt(r.PID, func(e Exit) { s.ended(t, e) })
 	default:

@@ -305,7 +305,9 @@ func TestInterruptedStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		syscall.Kill(h.keeperPID(), syscall.SIGSTOP) // one that is away knows nothing, and is not replaced
 		h.crash()
+		syscall.Kill(h.keeperPID(), syscall.SIGKILL)
 		path := journal{dir: filepath.Join(h.rc.Dir, "tasks")}.path("first")
 		b, err := os.ReadFile(path)
 		if err != nil {

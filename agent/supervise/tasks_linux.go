@@ -36,6 +36,7 @@ type task struct {
 	saving  sync.Mutex // one write of its record at a time
 	rec     record
 	child   bool // reaped by us
+	unsaved bool // its exit is not on record; written before finish begins
 	pidfd   int
 	streams [2]*stream // nil where there is no pipe
 }
@@ -104,6 +105,7 @@ func (s *supervisor) start(spec Spec) (Status, error) {
 	if s.cgroups != nil {
 		fresh.rec.Cgroup, fresh.rec.Unified = fileName(spec.ID), s.cgroups.unified
 	}
+	fresh.rec.Unborn = fresh.rec.Unified == ""
 	s.mu.Lock()
 	t := s.tasks[spec.ID]
 	if t == nil {
@@ -169,6 +171,7 @@ func (s *supervisor) begin(t *task, env []string) error {
 		},
 		ended: func(e Exit) { s.ended(t, e) },
 		born: func(pid, pidfd int) {
+			s.reached(pointForked, t)
 			st, _ := readStat(pid)
 			s.mu.Lock()
 			t.rec.PID, t.rec.Start, t.rec.Inode = pid, st.start, pidfdInode(pidfd)
@@ -183,12 +186,13 @@ func (s *supervisor) begin(t *task, env []string) error {
 		}
 		defer unix.Close(fd)
 	}
+	b.enter = s.forking(t, b.enter)
 	s.keep()
 	if err := s.children.spawn(b); err != nil {
 		return unrunnable(path, spec.Dir, err)
 	}
 	if err := s.save(t); err != nil {
-		s.log.Error("task runs but would be ended by a restart of the supervisor", "task", spec.ID, "err", err)
+		s.log.Error("task runs but may be ended by a restart of the supervisor", "task", spec.ID, "err", err)
 	}
 	return nil
 }
@@ -290,6 +294,7 @@ func (s *supervisor) ended(t *task, e Exit) {
 	t.rec.Exit = &e
 	s.mu.Unlock()
 	if err := s.save(t); err != nil {
+		t.unsaved = true
 		s.log.Error("exit is not on record yet", "task", t.rec.Spec.ID, "err", err)
 	}
 	s.spawn(func() { s.finish(t) })
@@ -315,12 +320,7 @@ func (s *supervisor) finish(t *task) {
 	e := *t.rec.Exit // nobody changes it any more
 	if tr.group != nil {
 		e.OOMKilled = tr.group.oomKills() > 0
-		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
-		err := tr.group.remove(ctx)
-		cancel()
-		if err != nil && s.ctx.Err() == nil {
-			s.log.Warn("cgroup stays behind", "task", id, "err", err)
-		}
+		s.removeGroup(t, tr.group)
 	}
 	if s.ctx.Err() != nil {
 		return
@@ -335,6 +335,23 @@ func (s *supervisor) finish(t *task) {
 		}
 	}
 	s.closeOutput(t)
+}
+
+// removeGroup removes the group of what has ended. The end must be on record before: without the group and its end a
+// task would be taken for one that never ran.
+func (s *supervisor) removeGroup(t *task, g *group) {
+	var err error
+	if t.unsaved {
+		err = s.save(t)
+	}
+	if err == nil {
+		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+		defer cancel()
+		err = g.remove(ctx)
+	}
+	if err != nil && s.ctx.Err() == nil {
+		s.log.Warn("cgroup stays behind", "task", t.rec.Spec.ID, "err", err)
+	}
 }
 
 // drain empties the pipes, or begins to if the disk is full; the channels tell when it is done.
