@@ -436,12 +436,13 @@ func TestASilentNodesWorkMovesAndItComesBack(t *testing.T) {
 			t.Errorf("%s on the lost node is %v, desired %v", a.Name(), a.ClientStatus, a.DesiredStatus)
 		}
 	}
-	l.must(l.Heartbeat(context.Background(), nodeID))
+	_, err := l.Heartbeat(context.Background(), nodeID)
+	l.must(err)
 	l.eventually("the node to be ready", func(sn *state.Snapshot) bool { return sn.Node(nodeID).Ready() && quiet(sn) })
 	if n := len(wanted(l.Snapshot(), "web")); n != 2 {
 		t.Errorf("%d instances after the node came back, want 2", n)
 	}
-	if err := l.Heartbeat(context.Background(), cluster.ID{1}); cluster.CodeOf(err) != cluster.CodeNotFound {
+	if _, err := l.Heartbeat(context.Background(), cluster.ID{1}); cluster.CodeOf(err) != cluster.CodeNotFound {
 		t.Errorf("an unknown node's heartbeat: %v", err)
 	}
 }

@@ -33,8 +33,8 @@ type core interface {
 type keeper interface {
 	// Register stores what a node says of itself and renews its lease.
 	Register(context.Context, *cluster.Node) error
-	// Heartbeat renews a node's lease. CodeNotFound asks the node to register.
-	Heartbeat(context.Context, cluster.ID) error
+	// Heartbeat renews a node's lease with this server. CodeNotFound asks the node to register.
+	Heartbeat(context.Context, cluster.ID) (Standing, error)
 	// Report takes in what a node found its allocations to be.
 	Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error
 	// Collect forgets what is over, however young.

@@ -75,7 +75,9 @@ func (s *Server) lead(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.planEvaluations(ctx) })
 	group.Go(func() error { return s.driveDeployments(ctx) })
+	group.Go(func() error { return s.driveDrains(ctx) })
 	group.Go(func() error { return s.watchNodes(ctx) })
+	group.Go(func() error { return s.driveServers(ctx) })
 	group.Go(func() error { return s.collectGarbage(ctx) })
 	return group.Wait()
 }

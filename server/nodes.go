@@ -2,65 +2,39 @@ package server
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
-const (
-	// restartGrace is how long a silent node keeps its work: its agent may be restarting.
-	restartGrace = 30 * time.Second
-	// vigilance is how often the leader looks for silent nodes while there are living ones; maxDoze is how much later
-	// than it wanted to it may do so and still trust what it did not hear.
-	vigilance = time.Second
-	maxDoze   = 5 * time.Second
-)
-
-// leases remembers when each node was last heard of by this leader. Losing it does no harm: a lease that this
-// leader has not seen renewed began when its leadership did.
-type leases struct {
-	mu    sync.Mutex
-	since time.Time // when leadership began
-	seen  map[cluster.ID]time.Time
+// Standing is what a server thinks of a node.
+type Standing struct {
+	Status string // "" if this server does not know the node (yet)
+	Leader bool   // this server leads: it is its opinion that counts
 }
 
-func (l *leases) begin(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.since, l.seen = now, map[cluster.ID]time.Time{}
-}
-
-func (l *leases) renew(id cluster.ID, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.seen != nil {
-		l.seen[id] = now
-	}
-}
-
-// last is when the node was last heard of.
-func (l *leases) last(id cluster.ID) time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if at, ok := l.seen[id]; ok {
-		return at
-	}
-	return l.since
-}
-
-// Heartbeat renews a node's lease. A node that was down is ready again, and work that fits it is planned.
-func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) error {
+// Heartbeat renews a node's lease with this server, be it the leader or not. A node that was down is ready again when
+// the leader hears of it, and work that fits it is planned. CodeNotFound if the leader does not know the node.
+func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (Standing, error) {
+	s.leases.renew(id, time.Now())
+	standing := Standing{Leader: s.leading.Load()}
 	node := s.Snapshot().Node(id)
 	if node == nil {
-		return cluster.Errorf(cluster.CodeNotFound, "renew lease of node %s: it is not registered", id)
+		if standing.Leader {
+			return standing, cluster.Errorf(cluster.CodeNotFound, "renew lease of node %s: it is not registered", id)
+		}
+		return standing, nil
 	}
-	s.leases.renew(id, time.Now())
-	if node.Status == cluster.NodeStatusReady {
-		return nil
+	standing.Status = node.Status
+	if !standing.Leader || node.Status == cluster.NodeStatusReady {
+		return standing, nil
 	}
-	return s.setNodeStatus(ctx, node, cluster.NodeStatusReady, "heard of again")
+	if err := s.setNodeStatus(ctx, node, cluster.NodeStatusReady, "heard of again"); err != nil {
+		return standing, err
+	}
+	standing.Status = cluster.NodeStatusReady
+	return standing, nil
 }
 
 // Register stores what a node says of itself and counts as a heartbeat.
@@ -132,33 +106,4 @@ func newEval(id cluster.ID, job *cluster.Job, trigger string, now time.Time) clu
 		ID: id, Namespace: job.Namespace, Priority: job.Priority, Type: job.Type, TriggeredBy: trigger, JobID: job.ID,
 		JobModifyIndex: job.JobModifyIndex, Status: cluster.EvalPending, CreateTime: now.UnixNano(), ModifyTime: now.UnixNano(),
 	}
-}
-
-// watchNodes marks nodes that were silent for too long as down, so that their work is done elsewhere. A leader that
-// was itself stopped for a while (a suspended machine, say) has heard nothing and gives every node a new lease.
-func (s *Server) watchNodes(ctx context.Context) error {
-	for ctx.Err() == nil {
-		snapshot, now := s.Snapshot(), time.Now()
-		next := time.Time{}
-		for node := range snapshot.Nodes() {
-			if node.Status == cluster.NodeStatusDown {
-				continue
-			}
-			silent := now.Sub(s.leases.last(node.ID))
-			if silent < restartGrace {
-				next = now.Add(vigilance)
-				continue
-			}
-			s.logger.Warn("node is silent, its work moves", "node", node.ID, "for", silent.Round(time.Second).String())
-			if err := s.setNodeStatus(ctx, node, cluster.NodeStatusDown, "no heartbeat for "+restartGrace.String()); err != nil {
-				return err
-			}
-		}
-		s.await(ctx, snapshot.Index(), next, nil, state.TableKey(state.Nodes))
-		if late := time.Since(next); !next.IsZero() && late > maxDoze {
-			s.logger.Info("this server stood still for a while: all nodes get a new lease", "for", late.Round(time.Second).String())
-			s.leases.begin(time.Now())
-		}
-	}
-	return nil
 }

@@ -19,7 +19,7 @@ func (h *apiHandler) nodeEndpoints() map[api.Route]endpoint {
 		api.NodeStats:       {node: h.nodeOfQuery},
 		api.NodeGC:          {node: h.nodeOfQuery},
 		api.SelfRegister:    {write: h.registerSelf},
-		api.SelfHeartbeat:   {write: h.heartbeat},
+		api.SelfHeartbeat:   {local: h.heartbeat},
 		api.SelfAllocs:      {read: readOwnAllocs},
 		api.SelfReport:      {write: h.report},
 	}
@@ -51,7 +51,7 @@ func nodeStub(n *cluster.Node, resources, os bool) api.NodeListStub {
 		Address: n.Address(), ID: n.ID, Datacenter: n.Datacenter, Name: n.Name, NodePool: n.NodePool, NodeClass: n.NodeClass,
 		Version:               cmp.Or(n.Attributes["cluster.version"], n.Attributes["nomad.version"]),
 		SchedulingEligibility: n.SchedulingEligibility, Status: n.Status, StatusDescription: n.StatusDescription,
-		Drivers: n.Drivers, CreateIndex: n.CreateIndex, ModifyIndex: n.ModifyIndex,
+		Drain: n.DrainStrategy != nil, LastDrain: n.LastDrain, Drivers: n.Drivers, CreateIndex: n.CreateIndex, ModifyIndex: n.ModifyIndex,
 	}
 	if resources {
 		stub.NodeResources, stub.ReservedResources = &n.NodeResources, &n.ReservedResources
@@ -68,7 +68,7 @@ func readNode(r *request, sn *state.Snapshot) (reading, error) {
 		return reading{}, err
 	}
 	if n := sn.Node(id); n != nil {
-		return constant(api.NodeView{Node: n}, state.NodeKey(id)), nil
+		return constant(api.ViewOf(n), state.NodeKey(id)), nil
 	}
 	return missing("node", state.NodeKey(id)), nil
 }
@@ -152,11 +152,13 @@ func (h *apiHandler) registerSelf(r *request) (written, error) {
 	return h.standing(r), nil
 }
 
-func (h *apiHandler) heartbeat(r *request) (written, error) {
-	if err := h.Keeper.Heartbeat(r.Context(), r.caller.Node); err != nil {
-		return written{}, err
+// heartbeat is answered by every server for itself.
+func (h *apiHandler) heartbeat(r *request) (any, error) {
+	standing, err := h.Keeper.Heartbeat(r.Context(), r.caller.Node)
+	if err != nil {
+		return nil, err
 	}
-	return h.standing(r), nil
+	return api.SelfHeartbeatResponse{Status: standing.Status, Leader: standing.Leader}, nil
 }
 
 // standing tells the calling node what the servers think of it.
@@ -165,7 +167,7 @@ func (h *apiHandler) standing(r *request) written {
 	if node == nil {
 		return written{value: api.SelfHeartbeatResponse{}}
 	}
-	return written{api.SelfHeartbeatResponse{Status: node.Status}, node.ModifyIndex}
+	return written{api.SelfHeartbeatResponse{Status: node.Status, Leader: true}, node.ModifyIndex}
 }
 
 // readOwnAllocs wakes for changes by the servers alone. The request's index is also what the node knows everything

@@ -37,7 +37,7 @@ func (o *overlay) room(snapshot *state.Snapshot) (nodes, all uint64) {
 func (o *overlay) nodes(snapshot *state.Snapshot) []scheduler.Node {
 	var nodes []scheduler.Node
 	for node, used := range snapshot.Usages() {
-		nodes = append(nodes, scheduler.Node{Node: node, Used: used.Capacity, Ports: used.Ports})
+		nodes = append(nodes, scheduler.Node{Node: node, Used: used.Capacity, Ports: used.Ports, Emptied: emptied(snapshot, node)})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

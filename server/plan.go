@@ -25,6 +25,13 @@ func (s *Server) planEvaluations(ctx context.Context) error {
 	group.SetLimit(plansInFlight)
 	busy := jobSet{done: make(chan struct{}, 1)}
 	tries := tries{}
+	group.Go(func() error {
+		s.rouse(ctx, func() {
+			tries.rouse()
+			busy.wake()
+		})
+		return nil
+	})
 	for ctx.Err() == nil {
 		snapshot := s.Snapshot()
 		due, next := s.due(snapshot, &tries, time.Now())
@@ -142,7 +149,7 @@ func (s *Server) input(snapshot *state.Snapshot, eval *cluster.Evaluation) sched
 		Job:           snapshot.Job(eval.Namespace, eval.JobID),
 		Allocs:        slices.Collect(snapshot.AllocsByJob(eval.Namespace, eval.JobID)),
 		Deployment:    snapshot.LatestDeployment(eval.Namespace, eval.JobID),
-		Nodes:         s.overlay.nodes(snapshot),
+		Nodes:         s.withoutSilent(s.overlay.nodes(snapshot)),
 		SnapshotIndex: snapshot.Index(),
 	}
 	for other := range snapshot.EvalsByJob(eval.Namespace, eval.JobID) {
@@ -151,6 +158,19 @@ func (s *Server) input(snapshot *state.Snapshot, eval *cluster.Evaluation) sched
 		}
 	}
 	return in
+}
+
+// withoutSilent closes those of the nodes for new work that gossip says are dead: whether they are down is not decided.
+func (s *Server) withoutSilent(nodes []scheduler.Node) []scheduler.Node {
+	members := s.membersByID()
+	for i := range nodes {
+		if members[nodes[i].ID].State == cluster.MemberDead && nodes[i].Ready() {
+			closed := *nodes[i].Node
+			closed.SchedulingEligibility = cluster.NodeIneligible
+			nodes[i].Node = &closed
+		}
+	}
+	return nodes
 }
 
 const (
@@ -164,12 +184,14 @@ const (
 type tries struct {
 	mu     sync.Mutex // guards inVain
 	inVain map[cluster.ID]try
+	roused uint64 // how often everything became worth another try, whatever the state says
 }
 
 type try struct {
-	index uint64 // of the state that was too full
-	rest  time.Duration
-	until time.Time // not again before
+	roused uint64 // tries.roused at that time
+	index  uint64 // of the state that was too full
+	rest   time.Duration
+	until  time.Time // not again before
 }
 
 // next is when the evaluation may be tried again, if room that appeared at the given index makes it worth while.
@@ -177,7 +199,7 @@ func (t *tries) next(eval *cluster.Evaluation, room uint64) (at time.Time, wante
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	last := t.inVain[eval.ID]
-	return last.until, room > max(eval.SnapshotIndex, last.index)
+	return last.until, room > max(eval.SnapshotIndex, last.index) || t.roused > last.roused
 }
 
 // failed notes a try in vain.
@@ -188,7 +210,14 @@ func (t *tries) failed(id cluster.ID, index uint64, now time.Time) {
 		t.inVain = map[cluster.ID]try{}
 	}
 	rest := min(max(2*t.inVain[id].rest, firstRest), longestRest)
-	t.inVain[id] = try{index, rest, now.Add(rest)}
+	t.inVain[id] = try{t.roused, index, rest, now.Add(rest)}
+}
+
+// rouse makes every blocked evaluation worth another try.
+func (t *tries) rouse() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.roused++
 }
 
 // forget drops what is blocked no more.
@@ -226,9 +255,41 @@ func (b *jobSet) release(key cluster.JobKey) {
 	b.mu.Lock()
 	delete(b.jobs, key)
 	b.mu.Unlock()
+	b.wake()
+}
+
+// wake makes the planner look again.
+func (b *jobSet) wake() {
 	select {
 	case b.done <- struct{}{}:
 	default:
+	}
+}
+
+// rouse calls f whenever a node that gossip took for dead lives again, until ctx ends.
+func (s *Server) rouse(ctx context.Context, f func()) {
+	if s.config.Members == nil {
+		return
+	}
+	var dead map[cluster.ID]bool
+	for ctx.Err() == nil {
+		changed := s.membersChanged()
+		now, revived := map[cluster.ID]bool{}, false
+		for id, m := range s.membersByID() {
+			if m.State == cluster.MemberDead {
+				now[id] = true
+			} else {
+				revived = revived || dead[id]
+			}
+		}
+		dead = now
+		if revived {
+			f()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -159,6 +159,7 @@ func raftSettings(id cluster.ID, logger *slog.Logger) *raft.Config {
 	settings.CommitTimeout = 10 * time.Millisecond
 	settings.BatchApplyCh = true // what waits is written with one sync
 	settings.MaxAppendEntries = 256
+	settings.ShutdownOnRemove = false // a server that was given up may come back
 	settings.Logger = raftLogger(logger)
 	return settings
 }

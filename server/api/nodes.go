@@ -24,7 +24,7 @@ type NodeListStub struct {
 	HostVolumes           map[string]struct{}
 	NodeResources         *cluster.NodeResources `json:",omitempty"` // with ?resources=true
 	ReservedResources     *cluster.NodeReserved  `json:",omitempty"` // with ?resources=true
-	LastDrain             *struct{}
+	LastDrain             *cluster.LastDrain
 	CreateIndex           uint64
 	ModifyIndex           uint64
 }
@@ -32,15 +32,14 @@ type NodeListStub struct {
 // NodeView is a node as the wire shows it: cluster.Node, and fields that existing clients expect.
 type NodeView struct {
 	*cluster.Node
-	SecretID     string
-	CgroupParent string
-	Links        map[string]string
-	Drain        bool
-	DrainStrategy, LastDrain,
+	SecretID                                                        string
+	CgroupParent                                                    string
+	Links                                                           map[string]string
+	Drain                                                           bool
 	CSIControllerPlugins, CSINodePlugins, HostVolumes, HostNetworks *struct{}
-	NodeMaxAllocs            int
-	LastMissedHeartbeatIndex uint64
-	LastAllocUpdateIndex     uint64
+	NodeMaxAllocs                                                   int
+	LastMissedHeartbeatIndex                                        uint64
+	LastAllocUpdateIndex                                            uint64
 }
 
 // NodeEligibilityRequest says whether new work may be placed on a node.
@@ -61,6 +60,9 @@ type NodeUpdateResponse struct {
 func (c *Client) Nodes(ctx context.Context, q Query) ([]NodeListStub, Meta, error) {
 	return read[[]NodeListStub](ctx, c, NodesList.Path, q)
 }
+
+// ViewOf is the node as the wire shows it.
+func ViewOf(n *cluster.Node) NodeView { return NodeView{Node: n, Drain: n.DrainStrategy != nil} }
 
 // Node reads a node.
 func (c *Client) Node(ctx context.Context, id cluster.ID, q Query) (*cluster.Node, Meta, error) {
@@ -92,8 +94,11 @@ func (c *Client) NodeStats(ctx context.Context, id cluster.ID) (*cluster.HostSta
 // SelfRegisterRequest is what a node says of itself when it starts and when that changes.
 type SelfRegisterRequest struct{ Node *cluster.Node }
 
-// SelfHeartbeatResponse tells a node what the servers think of it.
-type SelfHeartbeatResponse struct{ Status string }
+// SelfHeartbeatResponse tells a node what a server thinks of it.
+type SelfHeartbeatResponse struct {
+	Status string // "" if the server does not know the node (yet)
+	Leader bool   // it is the leader who says so
+}
 
 // SelfAllocsResponse is what a node should run: every allocation of the node that is not forgotten, of which
 // those that the servers changed after the index of the request are there whole.
@@ -113,7 +118,7 @@ func (c *Client) RegisterSelf(ctx context.Context, node *cluster.Node) (*SelfHea
 	return &out, err
 }
 
-// Heartbeat renews the calling node's lease.
+// Heartbeat renews the calling node's lease with the server that answers.
 func (c *Client) Heartbeat(ctx context.Context, node cluster.ID) (*SelfHeartbeatResponse, error) {
 	var out SelfHeartbeatResponse
 	_, err := c.Put(ctx, SelfHeartbeat.URL(node.String()), Query{}, nil, &out)

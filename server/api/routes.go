@@ -55,7 +55,7 @@ var (
 // The routes that only a node's own agent may call, for itself.
 var (
 	SelfRegister  = Route{Method: "PUT", Path: "/v1/internal/node/{node}/register", Needs: ActAsNode, Kind: Write, Global: true}
-	SelfHeartbeat = Route{Method: "PUT", Path: "/v1/internal/node/{node}/heartbeat", Needs: ActAsNode, Kind: Write, Global: true}
+	SelfHeartbeat = Route{Method: "PUT", Path: "/v1/internal/node/{node}/heartbeat", Needs: ActAsNode, Kind: Local, Global: true}
 	SelfAllocs    = Route{Method: "GET", Path: "/v1/internal/node/{node}/allocations", Needs: ActAsNode, Global: true}
 	SelfReport    = Route{Method: "PUT", Path: "/v1/internal/node/{node}/report", Needs: ActAsNode, Kind: Write, Global: true}
 )
@@ -105,7 +105,7 @@ func Routes() []Route {
 		AllocsList, AllocRead, AllocStop, AllocServicesList, AllocChecks, AllocNodeChecks, AllocStats, AllocRestart,
 		AllocSignal, AllocGC, FSList, FSStat, FSCat, FSReadAt, FSStream, FSLogs,
 	}, []Route{
-		NodesList, NodeRead, NodeAllocsList, NodeEligibility, NodeStats, NodeGC,
+		NodesList, NodeRead, NodeAllocsList, NodeEligibility, NodeDrain, NodeEvaluate, NodePurge, NodeStats, NodeGC,
 		SelfRegister, SelfHeartbeat, SelfAllocs, SelfReport,
 	}, []Route{
 		EvalsList, EvalsCount, EvalRead, EvalAllocsList, DeploysList, DeployRead, DeployAllocsList,
@@ -131,8 +131,6 @@ func laterRoutes() []Route {
 		{"periodic jobs", SubmitJob, []string{"/v1/job/{job}/periodic/force"}},
 		{"actions", ReadJob, []string{"/v1/job/{job}/actions", "/v1/job/{job}/action"}},
 		{"statuses of several jobs", ListJobs, []string{"/v1/jobs/statuses"}},
-		{"draining a node", WriteNode, []string{"/v1/node/{node}/drain"}},
-		{"evaluating or purging a node", WriteNode, []string{"/v1/node/{node}/evaluate", "/v1/node/{node}/purge"}},
 		{"node pools", ReadNode, []string{"/v1/node/pools", "/v1/node/pool/{pool}"}},
 		{"metadata and identities of nodes", WriteNode, []string{"/v1/client/metadata", "/v1/client/identity", "/v1/client/identity/renew"}},
 		{"exec", AllocLifecycle, []string{"/v1/client/allocation/{alloc}/exec"}},

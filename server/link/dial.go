@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -160,6 +161,26 @@ func (d *Dialer) Carry(id cluster.ID, w http.ResponseWriter, r *http.Request) er
 	w.WriteHeader(answer.StatusCode)
 	if err := copyNow(w, answer.Body); err != nil {
 		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// Ask reads what the node has at the path, which is JSON, into value.
+func (d *Dialer) Ask(ctx context.Context, id cluster.ID, path string, value any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, URL(id)+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask node %s: %w", id, err)
+	}
+	answer, err := d.http.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("ask node %s: %w", id, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask node %s: it answered %s", id, answer.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxMessage)).Decode(value); err != nil {
+		return fmt.Errorf("ask node %s: %w", id, err)
 	}
 	return nil
 }

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"sync"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+)
+
+// leases remembers when this server last heard of each node. Nodes renew them with every server, so that a new leader
+// need not wait. Losing them does no harm: a lease that was never renewed here began when leadership did.
+type leases struct {
+	mu    sync.Mutex // guards what follows
+	since time.Time  // when leadership began, or this server stood still
+	seen  map[cluster.ID]time.Time
+}
+
+// begin is the beginning of a term of leadership.
+func (l *leases) begin(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = now
+}
+
+// distrust gives every node a new lease.
+func (l *leases) distrust(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since, l.seen = now, nil
+}
+
+func (l *leases) renew(id cluster.ID, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen = map[cluster.ID]time.Time{}
+	}
+	l.seen[id] = now
+}
+
+// last is when the node was last heard of.
+func (l *leases) last(id cluster.ID) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, ok := l.seen[id]; ok {
+		return at
+	}
+	return l.since
+}
+
+// forget drops the leases of nodes that are not known any more.
+func (l *leases) forget(known func(cluster.ID) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.seen {
+		if !known(id) {
+			delete(l.seen, id)
+		}
+	}
+}

@@ -1,0 +1,262 @@
+package server
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+const (
+	// leaseTTL is how long a node's lease lasts after a heartbeat, of which there are two in a second. Above
+	// manyNodes it grows with their number.
+	leaseTTL  = 2 * time.Second
+	manyNodes = 1000
+	// restartGrace is how long a node that nobody hears keeps its work if it said that it restarts, or if gossip has not
+	// met it yet: all may be starting.
+	restartGrace = 30 * time.Second
+	// vigilance is how often the leader looks at least.
+	vigilance = time.Second
+	// maxDoze is how much later than it wanted to the leader may look and still trust what it did not hear.
+	maxDoze = 5 * time.Second
+	// witnesses is how many other nodes are asked before a node is given up.
+	witnesses = 3
+)
+
+// sign is what the leader knows of whether a node lives.
+type sign struct {
+	silent     time.Duration       // since the node's last heartbeat
+	member     cluster.MemberState // 0: gossip has not met it
+	since      time.Duration       // for how long gossip says so
+	restarting bool                // it said that it would be back soon
+}
+
+// verdict is what follows from a sign.
+type verdict uint8
+
+const (
+	trusted verdict = iota // it lives, or is given time
+	flagged                // gossip has it, but it does not renew its lease
+	suspect                // both proofs of life are gone
+	goodbye                // it left for good
+)
+
+// judge is the rule: a node is lost when gossip says that it is dead and its lease has lapsed. Another look is due after
+// the duration, if it is not zero.
+func (s sign) judge(ttl time.Duration) (verdict, time.Duration) {
+	switch {
+	case s.member == cluster.MemberLeft:
+		return goodbye, 0
+	case s.silent < ttl:
+		return trusted, ttl - s.silent
+	case s.member == cluster.MemberAlive:
+		return flagged, vigilance
+	case s.member == 0 && s.silent < restartGrace:
+		return trusted, restartGrace - s.silent
+	case s.restarting && s.since < restartGrace:
+		return trusted, restartGrace - s.since
+	}
+	return suspect, 0
+}
+
+// ttl is how long leases last among that many nodes.
+func ttl(nodes int) time.Duration {
+	return leaseTTL * time.Duration(max(1, (nodes+manyNodes-1)/manyNodes))
+}
+
+// vigil is one look at all nodes.
+type vigil struct {
+	suspects []*cluster.Node
+	gone     []*cluster.Node
+	flagged  []cluster.ID
+	next     time.Time // of the next look
+}
+
+// look judges every node that is not down. Those in doubt were reached by others a moment ago.
+func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, now time.Time) (v vigil) {
+	members := s.membersByID()
+	count := 0
+	for range snapshot.Nodes() {
+		count++
+	}
+	lease := ttl(count)
+	for node := range snapshot.Nodes() {
+		if node.Status == cluster.NodeStatusDown {
+			continue
+		}
+		sign := sign{silent: now.Sub(s.leases.last(node.ID))}
+		if m, met := members[node.ID]; met {
+			sign.member, sign.since, sign.restarting = m.State, now.Sub(time.Unix(0, m.Since)), m.Restarting
+		}
+		verdict, again := sign.judge(lease)
+		if until := doubt[node.ID]; verdict == suspect && now.Before(until) {
+			verdict, again = flagged, until.Sub(now)
+		}
+		switch verdict {
+		case flagged:
+			v.flagged = append(v.flagged, node.ID)
+		case suspect:
+			v.suspects = append(v.suspects, node)
+		case goodbye:
+			v.gone = append(v.gone, node)
+		}
+		if again > 0 {
+			v.next = earlier(v.next, now.Add(min(again, vigilance)))
+		}
+	}
+	return v
+}
+
+// watchNodes marks nodes that are lost as down, so that their work is done elsewhere. A leader that was itself stopped for
+// a while (a suspended machine, say) has heard nothing and gives every node a new lease.
+func (s *Server) watchNodes(ctx context.Context) error {
+	doubt := map[cluster.ID]time.Time{}
+	told := map[cluster.ID]bool{}
+	for ctx.Err() == nil {
+		changed := s.membersChanged()
+		snapshot, now := s.Snapshot(), time.Now()
+		v := s.look(snapshot, doubt, now)
+		s.tellFlagged(told, v.flagged)
+		for _, node := range v.gone {
+			if err := s.giveUp(ctx, node, "it left the cluster"); err != nil {
+				return err
+			}
+		}
+		if len(v.suspects) > 0 {
+			for _, node := range s.unreached(ctx, v.suspects, doubt) {
+				if err := s.giveUp(ctx, node, "gossip and heartbeats are silent, and no other node reaches it"); err != nil {
+					return err
+				}
+			}
+			v.next = earlier(v.next, time.Now().Add(vigilance))
+		}
+		s.leases.forget(func(id cluster.ID) bool { return snapshot.Node(id) != nil })
+		s.await(ctx, snapshot.Index(), v.next, changed, state.TableKey(state.Nodes))
+		if late := time.Since(v.next); !v.next.IsZero() && late > maxDoze {
+			s.logger.Info("this server stood still for a while: all nodes get a new lease", "for", late.Round(time.Second).String())
+			s.leases.distrust(time.Now())
+		}
+	}
+	return nil
+}
+
+// giveUp decides that a node is down.
+func (s *Server) giveUp(ctx context.Context, node *cluster.Node, why string) error {
+	silent := time.Since(s.leases.last(node.ID)).Round(time.Millisecond)
+	s.logger.Warn("node is lost, its work moves", "node", node.ID, "for", silent.String(), "why", why)
+	return s.setNodeStatus(ctx, node, cluster.NodeStatusDown, why)
+}
+
+// tellFlagged says once of each node that it is heard of by gossip or other nodes alone.
+func (s *Server) tellFlagged(told map[cluster.ID]bool, flagged []cluster.ID) {
+	for id := range told {
+		if !slices.Contains(flagged, id) {
+			delete(told, id)
+		}
+	}
+	for _, id := range flagged {
+		if !told[id] {
+			told[id] = true
+			s.logger.Warn("node lives but its heartbeats do not come through: it keeps its work", "node", id)
+		}
+	}
+}
+
+// unreached are those of the suspects that neither this server nor other nodes reach afresh, and that were not heard of
+// meanwhile. Those that somebody reaches are in doubt for a moment.
+func (s *Server) unreached(ctx context.Context, suspects []*cluster.Node, doubt map[cluster.ID]time.Time) []*cluster.Node {
+	reached := make([]bool, len(suspects))
+	asked := time.Now()
+	group := new(errgroup.Group)
+	group.SetLimit(64)
+	for i, node := range suspects {
+		group.Go(func() error {
+			reached[i] = s.confirm(ctx, node.ID)
+			return nil
+		})
+	}
+	group.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	var lost []*cluster.Node
+	for i, node := range suspects {
+		switch {
+		case reached[i]:
+			doubt[node.ID] = time.Now().Add(vigilance)
+		case s.leases.last(node.ID).Before(asked) && !s.alive(node.ID):
+			delete(doubt, node.ID)
+			lost = append(lost, node)
+		}
+	}
+	return lost
+}
+
+// confirm reports whether this server or one of a few other nodes reaches the node with a new connection.
+func (s *Server) confirm(ctx context.Context, id cluster.ID) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	asked := s.chooseWitnesses(id)
+	answers := make(chan bool, len(asked)+1)
+	go func() { answers <- s.config.Dialer.Reached(ctx, id) }()
+	for _, via := range asked {
+		go func() {
+			reaches, err := s.config.Dialer.Reaches(ctx, via, id)
+			if err != nil {
+				s.logger.Debug("node could not be asked for another", "node", via, "err", err)
+			}
+			answers <- reaches
+		}()
+	}
+	found := false
+	for range len(asked) + 1 {
+		if <-answers && !found {
+			found = true
+			cancel() // the others need not go on
+		}
+	}
+	return found
+}
+
+// chooseWitnesses are some other nodes that live.
+func (s *Server) chooseWitnesses(about cluster.ID) []cluster.ID {
+	var living []cluster.ID
+	for id, m := range s.membersByID() {
+		if m.State == cluster.MemberAlive && id != about && id != s.config.Identity.ID() {
+			living = append(living, id)
+		}
+	}
+	rand.Shuffle(len(living), func(i, j int) { living[i], living[j] = living[j], living[i] })
+	return living[:min(len(living), witnesses)]
+}
+
+// alive reports whether gossip has the node.
+func (s *Server) alive(id cluster.ID) bool {
+	return s.membersByID()[id].State == cluster.MemberAlive
+}
+
+// membersByID is what gossip knows; nothing if this server is alone.
+func (s *Server) membersByID() map[cluster.ID]cluster.Member {
+	if s.config.Members == nil {
+		return nil
+	}
+	members := s.config.Members.Members()
+	byID := make(map[cluster.ID]cluster.Member, len(members))
+	for _, m := range members {
+		byID[m.Node] = m
+	}
+	return byID
+}
+
+// membersChanged is closed when gossip knows something new; nil if this server is alone.
+func (s *Server) membersChanged() <-chan struct{} {
+	if s.config.Members == nil {
+		return nil
+	}
+	return s.config.Members.Changed()
+}
