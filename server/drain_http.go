@@ -92,7 +92,7 @@ func (h *apiHandler) purgeNode(r *request) (written, error) {
 		return written{}, err
 	}
 	if node.Status != cluster.NodeStatusDown {
-		return written{}, cluster.Errorf(cluster.CodeConflict, "purge node %s: it is %s: stop its agent and wait until it is down", node.ID, node.Status)
+		return written{}, cluster.Errorf(cluster.CodeRejected, "purge node %s: it is %s: stop its agent and wait until it is down", node.ID, node.Status)
 	}
 	now := time.Now()
 	command := &state.DeleteNode{At: now.UnixNano(), RequestID: r.requestID(), ID: node.ID, Evals: evalsForNode(snapshot, node, now)}

@@ -37,7 +37,7 @@ func TestADrainClosesTheNodeAndItsEndLeavesItClosed(t *testing.T) {
 	if n = node(); n.NodeClass != "big" || n.Ready() || !reflect.DeepEqual(n.DrainStrategy, want) {
 		t.Errorf("after registering again: %+v", n)
 	}
-	if r := s.try(&NodeEligibility{At: s.now, ID: id(1), Eligibility: cluster.NodeEligible}); cluster.CodeOf(r[0].Err) != cluster.CodeConflict {
+	if r := s.try(&NodeEligibility{At: s.now, ID: id(1), Eligibility: cluster.NodeEligible}); cluster.CodeOf(r[0].Err) != cluster.CodeRejected {
 		t.Errorf("made eligible while it is drained: %v", r[0].Err)
 	}
 	s.do(&NodeEligibility{At: s.now, ID: id(1), Eligibility: cluster.NodeIneligible})

@@ -97,7 +97,7 @@ func (c *NodeEligibility) apply(w *writer) (Result, error) {
 		return Result{}, errNoNode("update eligibility of", c.ID)
 	}
 	if old.DrainStrategy != nil && c.Eligibility == cluster.NodeEligible {
-		return Result{}, cluster.Errorf(cluster.CodeConflict,
+		return Result{}, cluster.Errorf(cluster.CodeRejected,
 			"make node %s eligible: it is being drained: end that first (`cluster node drain -disable %s`)", c.ID, c.ID.Short())
 	}
 	if old.SchedulingEligibility != c.Eligibility {
