@@ -26,6 +26,7 @@ const (
 	KindReap
 	KindDrainNode
 	KindEndDrain
+	KindSwapMeta
 )
 
 // Command is one change of the state as it stands in the log. At is always the proposer's time in unix

@@ -35,6 +35,7 @@ var kinds = [...]struct {
 	KindReap:              {"Reap", 1, func() Command { return new(Reap) }},
 	KindDrainNode:         {"DrainNode", 1, func() Command { return new(DrainNode) }},
 	KindEndDrain:          {"EndDrain", 1, func() Command { return new(EndDrain) }},
+	KindSwapMeta:          {"SwapMeta", 1, func() Command { return new(SwapMeta) }},
 }
 
 // String is the command's name.

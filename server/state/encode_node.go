@@ -111,18 +111,13 @@ func (c *DeleteNamespace) decode(d *decoder) {
 
 func (c *SetMeta) encode(e *encoder) {
 	e.string(c.Key)
-	e.bool(c.Value != nil)
-	e.bytes(string(c.Value))
+	encodeValue(e, c.Value)
 	e.bool(c.Create)
 }
 
 func (c *SetMeta) decode(d *decoder) {
 	c.At = d.base
 	c.Key = d.string()
-	set := d.bool()
-	value := d.bytes()
-	if set {
-		c.Value = append([]byte{}, value...)
-	}
+	c.Value = decodeValue(d)
 	c.Create = d.bool()
 }

@@ -60,6 +60,7 @@ func samples(t testing.TB) []Command {
 		&DrainNode{At: 17, ID: id(1), Spec: &cluster.DrainSpec{}},
 		&DrainNode{At: 18, ID: id(1)},
 		&EndDrain{At: 19, ID: id(1), ModifyIndex: 7, Event: &event},
+		&SwapMeta{At: 20, RequestID: "r", Swaps: []MetaSwap{{Key: "k", Old: []byte{1}, New: []byte{2, 3}}, {Key: "new", New: []byte{}}, {Key: "gone", Old: []byte{4}}}},
 	}
 }
 

@@ -3,7 +3,6 @@ package state
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 
 	"github.com/a43e60e4/cluster"
 )
@@ -172,13 +171,6 @@ func (c *SetMeta) apply(w *writer) (Result, error) {
 	if _, ok := w.meta.get(c.Key); ok && c.Create {
 		return Result{}, cluster.Errorf(cluster.CodeConflict, "set %q: it is set already", c.Key)
 	}
-	w.touched.add(MetaKey(c.Key))
-	if c.Value == nil {
-		w.meta.remove(c.Key)
-		w.remove(Meta)
-		return Result{}, nil
-	}
-	w.meta.set(c.Key, metaEntry{slices.Clone(c.Value), w.index})
-	w.change(Meta)
+	w.setMeta(c.Key, c.Value)
 	return Result{}, nil
 }

@@ -89,6 +89,9 @@ func (w *world) command() Command {
 		}
 		return &UpsertNamespace{At: w.now, Namespace: &cluster.Namespace{Name: "other"}}
 	case 14:
+		if w.flip("swap") {
+			return &SwapMeta{At: w.now, Swaps: []MetaSwap{{Key: w.jobID(), Old: []byte(w.jobID()), New: []byte(w.jobID())}, {Key: "new", New: []byte{1}}}}
+		}
 		return &SetMeta{At: w.now, Key: w.jobID(), Value: []byte(w.jobID()), Create: w.flip("create")}
 	}
 	return w.reap()

@@ -293,6 +293,17 @@ func (sn *Snapshot) Namespace(name string) *cluster.Namespace {
 // Namespaces goes through the namespaces by name.
 func (sn *Snapshot) Namespaces() iter.Seq[*cluster.Namespace] { return sn.namespaces.values() }
 
+// Metas goes through the keys that begin with the prefix, and their values, in the order of the keys.
+func (sn *Snapshot) Metas(prefix string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for key, entry := range sn.meta.from(prefix) {
+			if !strings.HasPrefix(key, prefix) || !yield(key, entry.value) {
+				return
+			}
+		}
+	}
+}
+
 // Meta is the value that SetMeta stored under the key, nil if there is none.
 func (sn *Snapshot) Meta(key string) []byte {
 	entry, _ := sn.meta.get(key)
