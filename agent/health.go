@@ -4,6 +4,19 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
+// vitals says by what the allocation is found healthy: in a deployment by the group's update strategy, outside of
+// one, for a drain may wait for it, by how the group migrates. Nil: nobody asks.
+func (r record) vitals() *cluster.MigrateStrategy {
+	group := r.group()
+	switch u := group.Update; {
+	case r.Alloc.DeploymentID.IsZero():
+		return group.Migrate
+	case u != nil:
+		return &cluster.MigrateStrategy{HealthCheck: u.HealthCheck, MinHealthyTime: u.MinHealthyTime, HealthyDeadline: u.HealthyDeadline}
+	}
+	return nil
+}
+
 // good reports whether all holds now that the allocation's health asks for: every task runs and, unless only the
 // tasks count, every check that counts passes.
 func (r record) good() bool {
@@ -12,8 +25,7 @@ func (r record) good() bool {
 			return false
 		}
 	}
-	group := r.group()
-	if group.Update == nil || group.Update.HealthCheck == cluster.HealthCheckTaskStates {
+	if v := r.vitals(); v == nil || v.HealthCheck == cluster.HealthCheckTaskStates {
 		return true
 	}
 	for _, c := range r.checks() {
@@ -25,13 +37,13 @@ func (r record) good() bool {
 }
 
 // decideHealth is the record with its health decided, if that is possible now, and when to ask again (0: when
-// something changes). Health is decided once in a deployment: healthy after all was good for min_healthy_time without
+// something changes). Health is decided once, and anew in another deployment: healthy after all was good for min_healthy_time without
 // a break, unhealthy when a task ended for good or healthy_deadline passed. The deadline counts from the moment at
 // which every task had been started once: what an image takes to arrive is not the job's failure.
 // confirmed says that what the record holds to be good was seen by this process too.
 func (r record) decideHealth(confirmed bool, now int64) (record, int64) {
-	update := r.group().Update
-	if r.Health != cluster.HealthUnknown || r.Alloc.DeploymentID.IsZero() || update == nil || r.Alloc.ServerTerminal() {
+	rules := r.vitals()
+	if r.Health != cluster.HealthUnknown || rules == nil || r.Alloc.ServerTerminal() {
 		return r, 0
 	}
 	begun := r.Watched
@@ -44,18 +56,18 @@ func (r record) decideHealth(confirmed bool, now int64) (record, int64) {
 		}
 		begun = max(begun, t.Tried)
 	}
-	goodAt, deadline := r.GoodSince+int64(update.MinHealthyTime), begun+int64(update.HealthyDeadline)
+	goodAt, deadline := r.GoodSince+int64(rules.MinHealthyTime), begun+int64(rules.HealthyDeadline)
 	switch {
 	case r.GoodSince != 0 && goodAt <= now && confirmed:
 		return r.healthy(cluster.HealthHealthy, now), 0
-	case deadline <= now && update.HealthyDeadline > 0 && confirmed:
+	case deadline <= now && rules.HealthyDeadline > 0 && confirmed:
 		return r.healthy(cluster.HealthUnhealthy, now), 0
 	case !confirmed: // asked again when that changes
 		return r, 0
 	case r.GoodSince == 0:
 		goodAt = 0
 	}
-	if update.HealthyDeadline <= 0 {
+	if rules.HealthyDeadline <= 0 {
 		deadline = 0
 	}
 	return r, earlier(goodAt, deadline)

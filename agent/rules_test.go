@@ -172,7 +172,14 @@ func TestHealth(t *testing.T) {
 			*r = r.checked(r.checks()[0].id, cluster.CheckSuccess).settle(13 * second)
 		}, 20, cluster.HealthUnknown, 23},
 		{"an image takes its time", func(r *record) { r.Tasks[1].Tried, r.Tasks[1].Stage = 0, stageStarting }, 1000, cluster.HealthUnknown, 0},
-		{"no deployment", func(r *record) { r.Alloc = testAlloc(1, cluster.JobTypeService, nil, "a", "b") }, 20, cluster.HealthUnknown, 0},
+		{"no deployment", func(r *record) {
+			r.Alloc = testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) { j.TaskGroups[0].Migrate.MinHealthyTime = 15 * time.Second }, "a", "b")
+		}, 20, cluster.HealthUnknown, 25},
+		{"no deployment, and only the tasks count", func(r *record) {
+			fails(r)
+			r.Alloc = testAlloc(1, cluster.JobTypeService, func(j *cluster.Job) { j.TaskGroups[0].Migrate.HealthCheck = cluster.HealthCheckTaskStates }, "a", "b")
+		}, 20, cluster.HealthHealthy, 0},
+		{"no deployment, and nothing that migrates", func(r *record) { r.Alloc = testAlloc(1, cluster.JobTypeSystem, nil, "a", "b") }, 20, cluster.HealthUnknown, 0},
 		{"decided before", func(r *record) { r.Health = cluster.HealthHealthy; fails(r) }, 100, cluster.HealthHealthy, 0},
 		{"another deployment takes it over", func(r *record) {
 			a := *r.Alloc
