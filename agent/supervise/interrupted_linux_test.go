@@ -208,3 +208,29 @@ func TestKilledAfterTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// Killed at any moment of a start, the supervisor leaves a task that the next one starts or finds: it runs once.
+func TestKilledAtAnyMomentOfAStart(t *testing.T) {
+	both(t, func(t *testing.T, h *house) {
+		for i := range 30 {
+			s := h.sh(fmt.Sprint("task-", i), "echo ran; exit 3")
+			asked := make(chan struct{})
+			go func(c *Client) {
+				defer close(asked)
+				c.Start(h.ctx(), s)
+			}(h.c)
+			<-time.After(time.Duration(i) * 300 * time.Microsecond)
+			h.crash()
+			<-asked
+			h.begin()
+			if _, err := h.c.Start(h.ctx(), s); err != nil {
+				t.Fatal(err)
+			}
+			e, out := h.wait(s.ID), h.out(s.ID)
+			sure := knowsExits() && h.c.Mode().Cgroup
+			if sure && (e.Code != 3 || e.Unknown || out != "ran\n") || !e.Unknown && e.Code != 3 || len(out) > len("ran\n") {
+				t.Errorf("after %d times 0.3 ms: got %+v, output %q", i, e, out)
+			}
+		}
+	})
+}
