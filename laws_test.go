@@ -38,7 +38,7 @@ var mayUse = map[string][]string{
 	"github.com/hashicorp/go-hclog":        {"server"},
 	"github.com/hashicorp/go-version":      {"", "scheduler"},
 	"github.com/hashicorp/hcl/v2":          {"jobspec", "cmd/cluster"},
-	"github.com/hashicorp/memberlist":      {"agent/gossip"},
+	"github.com/hashicorp/memberlist":      {"agent/gossip", "agent/gossip/gossiptest"},
 	"github.com/hashicorp/raft":            {"server"},
 	"github.com/hashicorp/raft-boltdb/v2":  {"server"},
 	"github.com/miekg/dns":                 {"agent/dns", "cmd/cluster", "e2e", "e2e/fleet"},
@@ -58,10 +58,10 @@ var mayUse = map[string][]string{
 	"go.etcd.io/bbolt":                     {"server"},
 	"golang.org/x/net":                     {"driver/docker", "agent/dns"},
 	"golang.org/x/sync":                    {"agent", "agent/gossip", "agent/dns", "server", "server/link", "cmd/cluster", "scheduler", "driver/docker", "driver/rawexec"},
-	"golang.org/x/sys":                     {"agent", "e2e", "e2e/lan", "agent/supervise", "cmd/cluster", "driver", "driver/docker", "driver/rawexec", "driver/drivertest"},
+	"golang.org/x/sys":                     {"agent", "agent/dns", "e2e", "e2e/lan", "agent/supervise", "cmd/cluster", "driver", "driver/docker", "driver/rawexec", "driver/drivertest"},
 	"golang.org/x/term":                    {"cmd/cluster"},
 	"golang.org/x/text":                    {"jobspec"},
-	"pgregory.net/rapid":                   {"", "scheduler", "server/state", "jobspec"},
+	"pgregory.net/rapid":                   {"", "scheduler", "server/state", "jobspec", "agent/gossip"},
 }
 
 // pure lists the folders that decide: no clock and no dice in them.
@@ -88,7 +88,6 @@ var longGoroutines = map[string]string{
 	"agent/supervise.newChildren": "the thread that forks ends with the process",
 	"agent/supervise.newClient":   "both end with the connection; Done tells",
 	"agent/supervise.open":        "close waits for the mover",
-	"e2e/fleet.begun":             "reap waits for it",
 	"server.newPrompt":            "Close waits for it",
 	"server/state.decodeAhead":    "the loader waits for each frame",
 }

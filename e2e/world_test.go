@@ -3,8 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/a43e60e4/cluster/e2e/fleet"
 )
 
 const (
@@ -145,6 +145,11 @@ func (w *world) join(name string) error {
 	if b == nil {
 		return fmt.Errorf("nothing named %s was started", name)
 	}
+	return b.finish(name)
+}
+
+// finish waits for its end, which must be 0.
+func (b *background) finish(name string) error {
 	select {
 	case <-b.done:
 	case <-time.After(patience):
@@ -337,18 +342,7 @@ func (w *world) close() {
 func (w *world) sweep() {
 	dirs, _ := filepath.Glob(filepath.Join(w.dir, "*", "supervisor"))
 	for _, dir := range dirs {
-		sum := sha256.Sum256([]byte(dir))
-		name := "cluster-" + hex.EncodeToString(sum[:6])
-		for _, pattern := range []string{"/sys/fs/cgroup/*/" + name, "/sys/fs/cgroup/" + name} {
-			groups, _ := filepath.Glob(pattern)
-			for _, group := range groups {
-				tasks, _ := filepath.Glob(filepath.Join(group, "*", "cgroup.procs"))
-				for _, file := range tasks {
-					_ = syscall.Rmdir(filepath.Dir(file))
-				}
-				_ = syscall.Rmdir(group)
-			}
-		}
+		fleet.RemoveGroups(dir)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +29,9 @@ const (
 	patience = 30 * time.Second
 )
 
+// bootEnv stands for the machine's start in place of the kernel's word.
+const bootEnv = "CLUSTER_BOOT_ID"
+
 // config is every agent's. The API is plain HTTP, so it is offered to the machine itself only.
 const config = `addresses {
   http = "127.0.0.1"
@@ -50,7 +52,9 @@ type Node struct {
 	supervisor *exec.Cmd
 	ends       map[int]chan struct{} // by ID of a supervisor, closed when it has ended and err holds how
 	err        error
-	docker     string // where the machine's own engine listens, "" while it has none
+	offs       int            // how often the machine was turned off
+	watched    sync.WaitGroup // for the ends
+	docker     string         // where the machine's own engine listens, "" while it has none
 	client     *api.Client
 }
 
@@ -114,13 +118,13 @@ func (n *Node) begun(cmd *exec.Cmd, role Role) {
 	defer n.mu.Unlock()
 	end := make(chan struct{})
 	n.supervisor, n.Role, n.ends[cmd.Process.Pid] = cmd, role, end
-	go func() {
+	n.watched.Go(func() {
+		defer close(end)
 		err := cmd.Wait()
 		n.mu.Lock()
+		defer n.mu.Unlock()
 		n.err = err
-		n.mu.Unlock()
-		close(end)
-	}()
+	})
 }
 
 // Program is a command line of the program under test on this machine, which talks to this machine's agent.
@@ -132,12 +136,14 @@ func (n *Node) Program(ctx context.Context, args ...string) *exec.Cmd {
 func (n *Node) Any(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := n.Command(ctx, program, args...)
 	cmd.Dir = n.fleet.config.Dir
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	engine := n.docker
 	if engine == "" {
 		engine = "unix://" + filepath.Join(n.Dir, "no-engine.sock") // the tests' own machine's is none of ours
 	}
 	cmd.Env = append(slices.Clone(n.fleet.config.Env), "PATH="+os.Getenv("PATH"), "HOME="+n.Dir, "NO_COLOR=1",
-		"CLUSTER_ADDR=unix://"+n.socket(), "DOCKER_HOST="+engine)
+		"CLUSTER_ADDR=unix://"+n.socket(), "DOCKER_HOST="+engine, fmt.Sprintf("%s=%s-%d", bootEnv, n.Name, n.offs))
 	return cmd
 }
 
@@ -299,15 +305,21 @@ func commandLine(pid int) string {
 	return strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
 }
 
-// Tasks counts the machine's processes whose command line has the text.
-func (n *Node) Tasks(text string) int {
-	count := 0
-	for _, pid := range n.Processes() {
-		if strings.Contains(commandLine(pid), text) {
-			count++
-		}
+// TaskIDs are the machine's processes whose command line has the text.
+func (n *Node) TaskIDs(text string) []int {
+	return slices.DeleteFunc(n.Processes(), func(pid int) bool { return !strings.Contains(commandLine(pid), text) })
+}
+
+// Tasks counts them.
+func (n *Node) Tasks(text string) int { return len(n.TaskIDs(text)) }
+
+// Signal sends a signal to the supervisor.
+func (n *Node) Signal(signal syscall.Signal) error {
+	supervisor, _, ok := n.current()
+	if !ok {
+		return fmt.Errorf("send %v to %s: it does not run", signal, n.Name)
 	}
-	return count
+	return syscall.Kill(supervisor, signal)
 }
 
 // End asks the agent to end, and waits until it has, with status 0.
@@ -335,18 +347,17 @@ func (n *Node) reap() {
 	if n.On() {
 		return
 	}
-	n.mu.Lock()
-	ends := slices.Collect(maps.Values(n.ends))
-	n.mu.Unlock()
-	for _, end := range ends {
-		<-end
-	}
+	n.watched.Wait()
 	RemoveGroups(filepath.Join(n.Data(), "supervisor"))
+	n.removeContainerGroups()
 }
 
-// Off turns the machine off; see lan.Machine.Kill.
+// Off turns the machine off; see lan.Machine.Kill. Start turns it on again.
 func (n *Node) Off() error {
 	err := n.Kill()
+	n.mu.Lock()
+	n.offs++
+	n.mu.Unlock()
 	n.reap()
 	return err
 }
