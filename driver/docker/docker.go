@@ -52,6 +52,8 @@ type Driver struct {
 	seen   atomic.Bool // the engine has answered this driver before
 	// engineFile is the size of the files in which the engine keeps output.
 	engineFile int
+	// lookEvery is how often a waiter looks for itself, where the engine should have told it.
+	lookEvery time.Duration
 }
 
 var (
@@ -89,7 +91,7 @@ func New(c Config) (*Driver, error) {
 	return &Driver{
 		config: c, engine: e, log: c.Logger, pulled: pulled,
 		pulls: &pulls{engine: e, idle: idle, noticeEvery: 5 * time.Second, going: map[pullKey]*pull{}},
-		locks: locks{held: map[string]*lock{}}, engineFile: engineFileBytes,
+		locks: locks{held: map[string]*lock{}}, engineFile: engineFileBytes, lookEvery: 15 * time.Second,
 	}, nil
 }
 

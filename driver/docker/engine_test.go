@@ -8,11 +8,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -45,10 +45,16 @@ var shared struct {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.engine != nil {
-		shared.engine.end()
+		if err := shared.engine.end(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
 	os.Exit(code)
 }
+
+// patience is how long anything may take before a test fails.
+const patience = 90 * time.Second
 
 // skip ends a test that the machine cannot run.
 func skip(t testing.TB, why string) {
@@ -99,27 +105,45 @@ func newDockerd(t *testing.T, liveRestore bool) *dockerd {
 func (d *dockerd) path(name string) string { return filepath.Join(d.dir, name) }
 func (d *dockerd) endpoint() string        { return "unix://" + d.path("sock") }
 
-// bridge makes a network bridge with an address that nobody else here has; "none" where that cannot be done.
+// bridge makes a network bridge with an address that nobody else here has; "none" where that cannot be done. Others may look
+// for one at the same time, so it looks again at what it has chosen: two bridges with one network lead nowhere.
 func (d *dockerd) bridge(t *testing.T) string {
 	name := "ct" + d.dir[max(0, len(d.dir)-8):]
 	if out, err := exec.Command("ip", "link", "add", name, "type", "bridge").CombinedOutput(); err != nil {
 		t.Logf("no bridge: %s", out)
 		return "none"
 	}
+	for range 20 {
+		address := fmt.Sprintf("172.%d.%d.1/24", 18+rand.IntN(14), rand.IntN(256))
+		if exec.Command("ip", "addr", "add", address, "dev", name).Run() != nil {
+			continue
+		}
+		if exec.Command("ip", "link", "set", name, "up").Run() == nil && alone(t, address) {
+			return name
+		}
+		exec.Command("ip", "addr", "del", address, "dev", name).Run()
+	}
+	return "none"
+}
+
+// alone reports whether one interface only has an address in the network of this one.
+func alone(t *testing.T, address string) bool {
+	t.Helper()
+	_, network, err := net.ParseCIDR(address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	taken, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 16; i < 32; i++ {
-		address := fmt.Sprintf("172.%d.213.1/24", i)
-		if slices.ContainsFunc(taken, func(a net.Addr) bool { return a.String() == address }) {
-			continue // two bridges with one network lead nowhere
-		}
-		if exec.Command("ip", "addr", "add", address, "dev", name).Run() == nil && exec.Command("ip", "link", "set", name, "up").Run() == nil {
-			return name
+	var there int
+	for _, a := range taken {
+		if other, ok := a.(*net.IPNet); ok && network.Contains(other.IP) {
+			there++
 		}
 	}
-	return "none"
+	return there == 1
 }
 
 // start runs dockerd and waits until it answers.
@@ -150,20 +174,37 @@ func (d *dockerd) start(t *testing.T) {
 			t.Fatalf("dockerd ended:\n%s", content[max(0, len(content)-4000):])
 		default:
 		}
-		_, err := api.Ping(t.Context(), client.PingOptions{})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // it listens before it answers
+		defer cancel()
+		_, err := api.Ping(ctx, client.PingOptions{})
 		return err == nil
 	})
 }
 
-// stop ends dockerd with the signal and waits for its end.
-func (d *dockerd) stop(signal syscall.Signal) {
-	syscall.Kill(d.cmd.Process.Pid, signal)
+// stop asks dockerd to end and waits until it has. One that does not is killed, which is an error.
+func (d *dockerd) stop() error {
+	syscall.Kill(d.cmd.Process.Pid, syscall.SIGTERM)
+	select {
+	case <-d.exited:
+		return nil
+	case <-time.After(patience):
+	}
+	syscall.Kill(d.cmd.Process.Pid, syscall.SIGKILL)
 	<-d.exited
+	content, _ := os.ReadFile(d.path("log"))
+	return fmt.Errorf("dockerd did not end in %v:\n%s", patience, content[max(0, len(content)-4000):])
+}
+
+func (d *dockerd) mustStop(t *testing.T) {
+	t.Helper()
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // end ends dockerd, the containerd it started and all containers, and removes its files.
-func (d *dockerd) end() {
-	d.stop(syscall.SIGTERM)
+func (d *dockerd) end() error {
+	err := d.stop()
 	pids, _ := filepath.Glob(d.path("exec/containerd/containerd.pid"))
 	for _, path := range pids {
 		content, _ := os.ReadFile(path)
@@ -184,6 +225,7 @@ func (d *dockerd) end() {
 	exec.Command("sh", "-c", `awk -v d="$1" 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount -l`, "sh", d.dir).Run()
 	exec.Command("ip", "link", "del", "ct"+d.dir[max(0, len(d.dir)-8):]).Run()
 	os.RemoveAll(d.dir)
+	return err
 }
 
 func (d *dockerd) api(t testing.TB) *client.Client {
@@ -216,7 +258,9 @@ func importImage(t testing.TB, api *client.Client, name string) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	result, err := api.ImageImport(t.Context(), client.ImageImportSource{Source: &image, SourceName: "-"}, name, client.ImageImportOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	result, err := api.ImageImport(ctx, client.ImageImportSource{Source: &image, SourceName: "-"}, name, client.ImageImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,11 @@ import (
 type fakeEngine struct {
 	path   string // of its socket
 	server *httptest.Server
-	hangs  atomic.Bool // it takes calls and never answers
-	refuse atomic.Bool // it answers every call with an error of its own
+	leave  context.CancelFunc // ends what the server is doing
+	hangs  atomic.Bool        // it takes calls and never answers
+	refuse atomic.Bool        // it answers every call with an error of its own
+	mute   atomic.Bool        // it takes calls for the container's end and output, and never answers
+	unsaid atomic.Int32       // how many such calls it has taken
 
 	mu     sync.Mutex
 	task   driver.Task
@@ -58,15 +61,19 @@ func (f *fakeEngine) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, leave := context.WithCancel(context.Background())
+	f.leave = leave
 	f.server = httptest.NewUnstartedServer(f)
+	f.server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
 	f.server.Listener.Close()
 	f.server.Listener = listener
 	f.server.Start()
 }
 
-// vanish ends the engine and everything it was doing.
+// vanish ends the engine, and cuts off everything it was doing also for those who come at this moment: closing the server
+// waits for each call that was begun.
 func (f *fakeEngine) vanish() {
-	f.server.CloseClientConnections()
+	f.leave()
 	f.server.Close()
 }
 
@@ -81,8 +88,7 @@ func (f *fakeEngine) end(log func(http.ResponseWriter)) {
 func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	switch {
 	case f.hangs.Load():
-		<-q.Context().Done()
-		return
+		cutOff(q)
 	case f.refuse.Load():
 		http.Error(w, `{"message":"the graph driver is broken"}`, http.StatusInternalServerError)
 		return
@@ -107,18 +113,28 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	case "/containers/c1/json":
 		json.NewEncoder(w).Encode(map[string]any{"Id": "c1", "State": state, "Config": map[string]any{"Labels": labels}})
 	case "/containers/c1/wait":
+		if f.mute.Load() {
+			f.unsaid.Add(1)
+			cutOff(q)
+		}
 		w.(http.Flusher).Flush()
 		select {
 		case <-f.gone:
 			fmt.Fprint(w, `{"StatusCode":4}`)
 		case <-q.Context().Done():
+			cutOff(q)
 		}
 	case "/containers/c1/logs":
+		if !ended && f.mute.Load() {
+			f.unsaid.Add(1)
+			cutOff(q)
+		}
 		w.(http.Flusher).Flush()
 		if !ended {
 			select {
 			case <-f.gone:
 			case <-q.Context().Done():
+				cutOff(q)
 			}
 			return
 		}
@@ -126,6 +142,12 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	default:
 		http.Error(w, `{"message":"no such thing"}`, http.StatusNotFound)
 	}
+}
+
+// cutOff breaks a call without an answer, once the caller or the engine leaves.
+func cutOff(q *http.Request) {
+	<-q.Context().Done()
+	panic(http.ErrAbortHandler)
 }
 
 func (f *fakeEngine) driver(t *testing.T, limit time.Duration) *Driver {
@@ -193,6 +215,54 @@ func TestEngineHangs(t *testing.T) {
 		}
 		giveUp()
 		waits.Wait()
+	}
+}
+
+// TestEngineVanishesAmongCallers takes the engine away while many come to wait for the task.
+func TestEngineVanishesAmongCallers(t *testing.T) {
+	const many = 8
+	f := newFakeEngine(t)
+	f.mute.Store(true)
+	d := f.driver(t, 5*time.Second)
+	ctx, giveUp := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	for range many {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				if err := d.awaitEnd(ctx, "c1"); err == nil {
+					t.Error("the container has ended")
+				}
+			}
+		})
+	}
+	for range 5 {
+		drivertest.Await(t, "all are there", func() bool { return f.unsaid.Load() >= many })
+		f.vanish()
+		f.unsaid.Store(0)
+		f.serve(t)
+	}
+	giveUp()
+	callers.Wait()
+}
+
+// TestEngineSaysNothing ends a task whose end and output the engine does not tell of.
+func TestEngineSaysNothing(t *testing.T) {
+	for disabled, calls := range map[bool]int32{false: 2, true: 1} {
+		f := newFakeEngine(t)
+		f.mute.Store(true)
+		f.output.Disabled = disabled
+		d := f.driver(t, 5*time.Second)
+		d.lookEvery = 20 * time.Millisecond
+		over := waitFor(t, d, f.task.ID)
+		drivertest.Await(t, "the driver waits", func() bool { return f.unsaid.Load() == calls })
+		f.end(func(w http.ResponseWriter) { w.Write(frame(1, "2026-01-02T03:04:05.1Z last words\n")) })
+		o := <-over
+		if o.err != nil || o.exit.Code != 4 {
+			t.Errorf("it ended with %+v", o)
+		}
+		if got := drivertest.Output(t, f.task, "stdout"); !disabled && got != "last words\n" {
+			t.Errorf("output %q", got)
+		}
 	}
 }
 

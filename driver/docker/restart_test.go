@@ -3,11 +3,13 @@
 package docker
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,20 +23,29 @@ type outcome struct {
 	err  error
 }
 
+// waitFor waits for the task, but not longer than anything here may take.
 func waitFor(t *testing.T, d *Driver, id string) <-chan outcome {
 	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("the test has waited for too long"))
 	c := make(chan outcome, 1)
-	go func() {
-		exit, err := d.Wait(t.Context(), id)
+	var group sync.WaitGroup
+	t.Cleanup(group.Wait)
+	group.Go(func() {
+		defer cancel()
+		exit, err := d.Wait(ctx, id)
 		c <- outcome{exit, err}
-	}()
+	})
 	return c
 }
 
 // TestEngineRestartLive stops an engine whose containers live on: nothing of the task is lost.
 func TestEngineRestartLive(t *testing.T) {
 	engine := newDockerd(t, true)
-	t.Cleanup(engine.end)
+	t.Cleanup(func() {
+		if err := engine.end(); err != nil {
+			t.Error(err)
+		}
+	})
 	d := open(t, Config{Options: options(engine.endpoint()), Dir: t.TempDir()})
 	task := probeTask(t, d)
 	clock, err := os.Create(filepath.Join(task.AllocDir, "data/ticks"))
@@ -55,7 +66,7 @@ func TestEngineRestartLive(t *testing.T) {
 		})
 	}
 	tick(20)
-	engine.stop(syscall.SIGTERM)
+	engine.mustStop(t)
 	state := d.Fingerprint(t.Context())
 	if state.Healthy || !strings.Contains(state.HealthDescription, engine.endpoint()) {
 		t.Errorf("without its engine the driver is %+v", state)
@@ -82,7 +93,11 @@ func TestEngineRestartLive(t *testing.T) {
 // TestEngineRestartDead stops an engine that ends its containers: the end is known when it is back.
 func TestEngineRestartDead(t *testing.T) {
 	engine := newDockerd(t, false)
-	t.Cleanup(engine.end)
+	t.Cleanup(func() {
+		if err := engine.end(); err != nil {
+			t.Error(err)
+		}
+	})
 	d := open(t, Config{Options: options(engine.endpoint()), Dir: t.TempDir()})
 	task := probeTask(t, d, "serve")
 	if err := d.Start(t.Context(), task, nil); err != nil {
@@ -98,7 +113,7 @@ func TestEngineRestartDead(t *testing.T) {
 		return drivertest.Output(t, task, "stdout") == "ready\n"
 	})
 	over := waitFor(t, d, task.ID)
-	engine.stop(syscall.SIGTERM)
+	engine.mustStop(t)
 	engine.start(t)
 	if o := <-over; o.err != nil || o.exit.Code != 7 {
 		t.Errorf("it ended with %+v", o)

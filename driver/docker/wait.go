@@ -13,12 +13,8 @@ import (
 	"github.com/a43e60e4/cluster/driver"
 )
 
-const (
-	// lookEvery is how often a waiter looks for itself, where the engine should have told it.
-	lookEvery = 15 * time.Second
-	// drainAttempts is how often the rest of an ended container's output is asked for before it is given up as lost.
-	drainAttempts = 5
-)
+// drainAttempts is how often the rest of an ended container's output is asked for before it is given up as lost.
+const drainAttempts = 5
 
 // Wait implements driver.Driver. While it goes on the container's output is copied into the task's log files. An engine that
 // is away, or restarts, is waited for.
@@ -166,15 +162,18 @@ func first(ctx context.Context, from <-chan error, limit time.Duration) error {
 
 // awaitEnd blocks until the container does not run any more. Where the engine does not say so, it asks from time to time.
 func (d *Driver) awaitEnd(ctx context.Context, containerID string) error {
-	wait := d.engine.api.ContainerWait(ctx, containerID, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
-	tick := time.NewTicker(lookEvery)
+	ctx, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	told := make(chan error, 1)
+	group.Go(func() { told <- d.askForEnd(ctx, containerID) })
+	tick := time.NewTicker(d.lookEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-wait.Result:
-			return nil
-		case err := <-wait.Error:
-			return d.engine.explain(err)
+		case err := <-told:
+			return err
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
@@ -184,6 +183,17 @@ func (d *Driver) awaitEnd(ctx context.Context, containerID string) error {
 				return err
 			}
 		}
+	}
+}
+
+// askForEnd blocks until the engine says that the container does not run any more, which it may forget.
+func (d *Driver) askForEnd(ctx context.Context, containerID string) error {
+	wait := d.engine.api.ContainerWait(ctx, containerID, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	select { // the end of ctx is an error of the call
+	case <-wait.Result:
+		return nil
+	case err := <-wait.Error:
+		return d.engine.explain(err)
 	}
 }
 
@@ -199,12 +209,19 @@ func (d *Driver) read(ctx context.Context, containerID string, out *output, foll
 	return out.copy(stream, follow && d.engine.skipsLogs())
 }
 
+// readAll copies what the engine's log has beyond the cursor now; the engine must have answered in time.
+func (d *Driver) readAll(ctx context.Context, containerID string, out *output) error {
+	return d.engine.callFor(ctx, 4*d.engine.limit, func(ctx context.Context) error {
+		return d.read(ctx, containerID, out, false)
+	})
+}
+
 // catchUp copies what there is, until there is little: engines that skip messages while they are followed do not when they
 // are asked for all that they have.
 func (d *Driver) catchUp(ctx context.Context, containerID string, out *output) error {
 	for {
 		before := out.cursor
-		if err := d.read(ctx, containerID, out, false); err != nil {
+		if err := d.readAll(ctx, containerID, out); err != nil {
 			return err
 		}
 		if out.cursor == before || out.pace.backlog(time.Now()) < float64(out.engineFile)/8 {
@@ -220,9 +237,7 @@ func (d *Driver) rest(ctx context.Context, found container.Summary, out *output,
 		return nil
 	}
 	for attempt := 1; ; attempt++ {
-		err := d.engine.callFor(ctx, 4*d.engine.limit, func(ctx context.Context) error {
-			return d.read(ctx, found.ID, out, false)
-		})
+		err := d.readAll(ctx, found.ID, out)
 		switch {
 		case err == nil:
 			return nil
