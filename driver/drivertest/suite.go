@@ -250,7 +250,7 @@ func testRestart(w *world) {
 	defer clock.Close()
 	w.config.Command(&task, "ticks", fmt.Sprint(n), w.seen(task, "data/ticks"))
 	agent, kill := w.agent()
-	w.Cleanup(func() { w.driver.Destroy(context.Background(), task.ID) })
+	w.destroyAtEnd(task)
 	if err := w.driver.Start(agent, task, nil); err != nil {
 		w.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func testRestart(w *world) {
 
 func testRestartAfterEnd(w *world) {
 	task := w.task("exit", "7", "bye")
-	w.Cleanup(func() { w.driver.Destroy(context.Background(), task.ID) })
+	w.destroyAtEnd(task)
 	if err := w.driver.Start(w.ctx, task, nil); err != nil {
 		w.Fatal(err)
 	}
@@ -495,7 +495,7 @@ func testConcurrent(w *world) {
 				}
 			})
 		}
-		w.Cleanup(func() { w.driver.Destroy(context.Background(), task.ID) })
+		w.destroyAtEnd(task)
 	}
 	group.Wait()
 }

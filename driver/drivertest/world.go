@@ -137,6 +137,15 @@ func (w *world) task(args ...string) driver.Task {
 // start starts the task and begins to wait for it, as agents do.
 func (w *world) start(task driver.Task) *waiting {
 	w.Helper()
+	w.destroyAtEnd(task)
+	if err := w.driver.Start(w.ctx, task, nil); err != nil {
+		w.Fatalf("start: %v", err)
+	}
+	return w.wait(w.ctx, w.driver, task.ID)
+}
+
+// destroyAtEnd destroys the task when the test ends.
+func (w *world) destroyAtEnd(task driver.Task) {
 	w.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -144,10 +153,6 @@ func (w *world) start(task driver.Task) *waiting {
 			w.Errorf("destroy at the end: %v", err)
 		}
 	})
-	if err := w.driver.Start(w.ctx, task, nil); err != nil {
-		w.Fatalf("start: %v", err)
-	}
-	return w.wait(w.ctx, w.driver, task.ID)
 }
 
 // run starts the probe and waits for its end.
