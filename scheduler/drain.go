@@ -175,7 +175,7 @@ func (p *planner) moveRoom(w *work) int {
 	room := migration(w.group).MaxParallel
 	for i := range w.slots {
 		a := w.slots[i].alloc
-		if a == nil || !p.live(a) || !healthy(a) && p.drains(a) == nil {
+		if a == nil || !p.live(a) || p.unknown(a) || !healthy(a) && p.drains(a) == nil {
 			room--
 		}
 	}

@@ -42,6 +42,8 @@ type Node struct {
 	Ports cluster.PortSet  // the host ports that these hold; the node's own reserved ports may be missing
 	// Emptied says that the node is being drained and that all of Used is the work of system jobs.
 	Emptied bool
+	// Silent is how long the leader, by its own count, has known of no renewal of the node's lease; at most since it leads.
+	Silent time.Duration
 }
 
 // Lacks names what the node has too little of for the placement: "cpu", "memory", "disk" or a port;

@@ -33,6 +33,11 @@ func drawJob(t *rapid.T, kind string) string {
 		if kind != "system" && rapid.Bool().Draw(t, "spread") {
 			text += " spread=meta.rack"
 		}
+		text += rapid.SampledFrom([]string{"", "", " lost_after=30m", " lost_after=2m reconcile=keep_original", " replace=false",
+			" replace=false lost_after=2m", " lost_after=1h reconcile=longest_running"}).Draw(t, "disconnect")
+		if kind != "system" && rapid.IntRange(0, 5).Draw(t, "fence") == 0 {
+			text += " lost_after=0s stop_on_client_after=1m"
+		}
 		if kind != "batch" {
 			text += fmt.Sprintf(" max_parallel=%d", rapid.IntRange(0, 2).Draw(t, "max_parallel"))
 		}
@@ -62,7 +67,7 @@ func TestEveryCourseConverges(t *testing.T) {
 // disturb lets one thing happen.
 func disturb(t *rapid.T, w *world, kind string) {
 	anyNode := func() string { return rapid.SampledFrom(w.nodes).Draw(t, "node").Name }
-	switch rapid.SampledFrom([]string{"agents", "agents", "watch", "advance", "job", "down", "ready", "ineligible", "drain", "report", "user-stop"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"agents", "agents", "watch", "advance", "job", "down", "disconnected", "ready", "ineligible", "drain", "report", "user-stop"}).Draw(t, "event") {
 	case "agents":
 		w.agents()
 	case "watch":
@@ -78,8 +83,8 @@ func disturb(t *rapid.T, w *world, kind string) {
 		w.now = w.now.Add(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour}).Draw(t, "span"))
 	case "job":
 		w.setJob(drawJob(t, kind))
-	case "down", "ineligible":
-		word := rapid.SampledFrom([]string{"down", "ineligible"}).Draw(t, "how")
+	case "down", "disconnected", "ineligible":
+		word := rapid.SampledFrom([]string{"down", "disconnected", "ineligible"}).Draw(t, "how")
 		w.changeNode(anyNode(), func(n *cluster.Node) { setNode(n, word, w.now) })
 	case "drain":
 		word := rapid.SampledFrom([]string{"drain=0s", "drain-all=2m", "drain-all=-1s"}).Draw(t, "how")
@@ -155,7 +160,8 @@ func checkSteps(t *rapid.T, w *world, plan *Plan) {
 			continue
 		}
 		for _, a := range w.allocs {
-			if a.TaskGroup == g.Name && !a.Terminal() && !stopped[a.ID] && a.Job.Version == w.job.Version && !a.DeploymentID.IsZero() && a.Health != cluster.HealthHealthy {
+			if a.TaskGroup == g.Name && !a.Terminal() && !stopped[a.ID] && a.Job.Version == w.job.Version && !a.DeploymentID.IsZero() && a.Health != cluster.HealthHealthy &&
+				a.ClientStatus != cluster.ClientUnknown && !slices.Contains(plan.Unknown, a.ID) {
 				down[g.Name]++
 			}
 		}
@@ -178,10 +184,10 @@ func checkAllocs(t *rapid.T, w *world, plan *Plan) {
 	used := map[cluster.ID]cluster.Capacity{}
 	present := map[string]int{}
 	for _, a := range w.allocs {
-		if !a.ServerTerminal() && a.ClientStatus != cluster.ClientLost {
+		if !a.ServerTerminal() && a.ClientStatus != cluster.ClientLost || w.standsAlone(a) {
 			present[a.TaskGroup]++
 		}
-		if a.Terminal() {
+		if a.Terminal() || a.ClientStatus == cluster.ClientUnknown && yields(a.Group()) {
 			continue
 		}
 		used[a.NodeID] = used[a.NodeID].Plus(a.Group().Resources())
@@ -218,6 +224,12 @@ func checkAllocs(t *rapid.T, w *world, plan *Plan) {
 			t.Fatalf("group %s has and queues %d of %d:\n%s", g.Name, have, g.Count, w.show())
 		}
 	}
+}
+
+// standsAlone reports whether the lost allocation keeps its place.
+func (w *world) standsAlone(a *cluster.Allocation) bool {
+	node := w.nodes[slices.IndexFunc(w.nodes, func(n *cluster.Node) bool { return n.ID == a.NodeID })]
+	return a.ClientStatus == cluster.ClientLost && a.Group().Unique() && a.Job == w.job && a.Details().NextAllocation.IsZero() && !node.Alive()
 }
 
 func placedNow(w *world, a *cluster.Allocation) bool { return a.CreateIndex == w.index }

@@ -74,7 +74,7 @@ func (r *ranker) countPeers() {
 		}
 	}
 	for _, a := range r.p.in.Allocs {
-		if r.p.live(a) {
+		if r.p.live(a) && !r.p.aside(a) {
 			add(r.p.node(a.NodeID), a.TaskGroup)
 		}
 	}

@@ -133,15 +133,20 @@ func (p *planner) survey(w *work) {
 		} else if a.Job.CreateIndex == p.in.Job.CreateIndex && (w.prior == nil || a.Job.Version > w.prior.Version) {
 			w.prior = a.Job
 		}
+		if p.in.Job.Type == cluster.JobTypeSystem && p.unknown(a) && !p.reachable(a) {
+			continue // its place is its node
+		}
 		s := place(a)
 		if s == nil {
 			continue
 		}
 		switch {
-		case p.gone[a.ID] || a.ServerTerminal() || a.ClientStatus == cluster.ClientLost:
+		case p.gone[a.ID] || a.ServerTerminal() || a.ClientStatus == cluster.ClientLost || p.aside(a):
+			s.open = s.open && !p.lostAlone(a)
 			if a.Details().NextAllocation.IsZero() && (s.before == nil || a.CreateIndex >= s.before.CreateIndex) {
 				s.before = a
 			}
+		case p.superseded(a):
 		case s.alloc == nil:
 			s.alloc = a
 		case p.better(a, s.alloc):
@@ -192,7 +197,7 @@ func (p *planner) nodeSlots(w *work) func(*cluster.Allocation) *slot {
 	for i := range p.nodes {
 		n := p.nodes[i].Node
 		at[i] = -1
-		if w.group.Count > 0 && n.Status != cluster.NodeStatusDown && f.covers(n) && f.lacks(n) == "" {
+		if w.group.Count > 0 && n.Alive() && f.covers(n) && f.lacks(n) == "" {
 			at[i] = int32(len(w.slots))
 			w.slots = append(w.slots, slot{node: i, open: n.Ready() && f.rejects(n) == ""})
 		}
@@ -210,11 +215,18 @@ func (p *planner) nodeSlots(w *work) func(*cluster.Allocation) *slot {
 }
 
 // better reports whether a deserves the slot rather than b: what runs or is done before what failed, the newest
-// version, the one that runs already, and then the older one.
+// version, what is done or known to run, the one that the group's disconnect block chooses, the one that runs already,
+// and then the older one.
 func (p *planner) better(a, b *cluster.Allocation) bool {
+	d := p.in.Job.Group(a.TaskGroup).Disconnect
 	for _, fact := range []func(*cluster.Allocation) bool{
 		func(a *cluster.Allocation) bool { return p.live(a) || p.done(a) },
 		p.current,
+		p.done,
+		func(a *cluster.Allocation) bool { return !p.unknown(a) },
+		func(c *cluster.Allocation) bool {
+			return d != nil && p.live(a) && p.live(b) && c == p.preferred(d, a, b)
+		},
 		func(a *cluster.Allocation) bool { return a.ClientStatus == cluster.ClientRunning },
 		func(a *cluster.Allocation) bool { return a.Health == cluster.HealthHealthy },
 	} {
@@ -268,6 +280,7 @@ func (p *planner) decide(w *work, s *slot) {
 	switch {
 	case a == nil:
 		p.fill(w, s)
+	case p.unknown(a): // it keeps its place as it is
 	case p.live(a) && p.leave(w, s):
 	case p.done(a) || p.live(a) && p.current(a):
 	case p.live(a) && p.updatable(a):
@@ -323,7 +336,7 @@ func (p *planner) interrupted(w *work, a *cluster.Allocation) bool {
 	if p.current(a) || a.Job.CreateIndex != p.in.Job.CreateIndex || !p.destructive(a) {
 		return false
 	}
-	return p.gone[a.ID] || a.ClientStatus == cluster.ClientLost || w.prior != nil && a.Job.Version == w.prior.Version
+	return p.gone[a.ID] || a.ClientStatus == cluster.ClientLost || p.unknown(a) || w.prior != nil && a.Job.Version == w.prior.Version
 }
 
 // kept is the ask for an instance of the version of the previous one.
@@ -345,7 +358,7 @@ func (p *planner) retry(w *work, s *slot, keep bool) {
 	switch v, at, delay := p.reschedule(a, policy); v {
 	case later:
 		if a.Details().FollowupEvalID.IsZero() {
-			p.delayed = append(p.delayed, delayedReplacement{a.ID, at})
+			p.delayed = append(p.delayed, delayed{a.ID, at})
 		}
 	case now:
 		reason := "replaced after it failed"

@@ -76,7 +76,7 @@ func (p *planner) reschedule(a *cluster.Allocation, policy *cluster.ReschedulePo
 		return never, time.Time{}, 0
 	}
 	if id := details.FollowupEvalID; !id.IsZero() {
-		if id != p.in.Eval.ID && slices.ContainsFunc(p.in.Evals, func(e *cluster.Evaluation) bool { return e.ID == id && !e.Done() }) {
+		if p.awaits(id) {
 			return later, time.Time{}, delay
 		}
 		return now, time.Time{}, delay
@@ -99,24 +99,24 @@ func (p *planner) rescheduled(a *cluster.Allocation, policy *cluster.RescheduleP
 	})
 }
 
-// followups makes the evaluations that will replace what failed. Failures that are due within a second of one
+// followups makes the evaluations that will look at the allocations again. Those that are due within a second of one
 // another share one, due with the last of them.
-func (p *planner) followups() {
-	slices.SortStableFunc(p.delayed, func(a, b delayedReplacement) int { return a.at.Compare(b.at) })
-	for i := 0; i < len(p.delayed); {
-		eval := p.newEval(cluster.TriggerAllocFailure, cluster.EvalPending)
-		eval.StatusDescription = "waits to replace failed allocations"
-		first := p.delayed[i].at
-		for ; i < len(p.delayed) && p.delayed[i].at.Sub(first) <= time.Second; i++ {
-			eval.WaitUntil = p.delayed[i].at.UnixNano()
-			p.plan.Waits = append(p.plan.Waits, Wait{ID: p.delayed[i].id, FollowupEvalID: eval.ID})
+func (p *planner) followups(all []delayed, trigger, description string) {
+	slices.SortStableFunc(all, func(a, b delayed) int { return a.at.Compare(b.at) })
+	for i := 0; i < len(all); {
+		eval := p.newEval(trigger, cluster.EvalPending)
+		eval.StatusDescription = description
+		first := all[i].at
+		for ; i < len(all) && all[i].at.Sub(first) <= time.Second; i++ {
+			eval.WaitUntil = all[i].at.UnixNano()
+			p.plan.Waits = append(p.plan.Waits, Wait{ID: all[i].id, FollowupEvalID: eval.ID})
 		}
 		p.plan.Evals = append(p.plan.Evals, eval)
 	}
 }
 
-// delayedReplacement is a failed allocation and when it is to be replaced.
-type delayedReplacement struct {
+// delayed is an allocation and when it is to be looked at again.
+type delayed struct {
 	id cluster.ID
 	at time.Time
 }

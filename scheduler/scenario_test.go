@@ -16,7 +16,7 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 // TestScenarios plays the stories in testdata: a line that begins with "> " is a command, the lines under it are what came of it.
 //
 //	node NAME key=value…        a node joins
-//	set NAME key=value…         a node becomes down, ready, ineligible, eligible, or has another meta.key; drain=DURATION,
+//	set NAME key=value…         a node becomes down, disconnected, ready, ineligible, eligible, or has another meta.key; drain=DURATION,
 //	                            drain-all=… (none for ever, -1s at once) and drain-none begin and end a drain
 //	drain                       what nodes that are being drained ask for is planned
 //	job TYPE key=value… / GROUP key=value… / …      a version of the job is registered
@@ -25,6 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 //	                            pending or not), or one whose time has come
 //	agents                      the nodes do what they should
 //	report NAME STATUS [HEALTH], user-stop NAME
+//	new-leader                  which counts the silence of nodes anew
 //	watch                       the deployment is looked at, and the evaluation planned that it asks for
 //	advance DURATION, show
 func TestScenarios(t *testing.T) {
@@ -120,6 +121,10 @@ func (w *world) command(t *testing.T, text string) string {
 		}
 		plan := w.plan(eval)
 		return w.describe(&plan)
+	case "new-leader":
+		for id := range w.heard {
+			w.heard[id] = w.now
+		}
 	case "advance":
 		span, err := time.ParseDuration(rest)
 		if err != nil {
@@ -147,7 +152,7 @@ func setNode(n *cluster.Node, word string, now time.Time) {
 		n.SchedulingEligibility = cluster.NodeIneligible
 	case "drain-none":
 		n.DrainStrategy = nil
-	case "down", "ready":
+	case "down", "ready", "disconnected":
 		n.Status = key
 	case "ineligible", "eligible":
 		n.SchedulingEligibility = key

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 
@@ -13,15 +12,16 @@ import (
 // the plan checks each placement against the newest usage of its node (Node.Lacks).
 func Schedule(in Input) Plan {
 	p := newPlanner(in)
-	p.markLost()
+	p.absent()
 	p.cancelOutdated()
 	if in.Job == nil || in.Job.Stop {
 		p.stopAll()
 	} else {
 		p.stopRemovedGroups()
 		p.reconcile()
-		p.followups()
+		p.followups(p.delayed, cluster.TriggerAllocFailure, "waits to replace failed allocations")
 	}
+	p.finishAbsent()
 	p.finish()
 	return p.plan
 }
@@ -35,7 +35,9 @@ type planner struct {
 	gone    map[cluster.ID]bool
 	freed   int // how many running instances gave their room to their successors
 	queued  map[string]int
-	delayed []delayedReplacement
+	delayed []delayed           // failed allocations that are replaced later
+	doubted map[cluster.ID]bool // made unknown by this plan
+	overdue []delayed           // unknown allocations that are lost later
 	rollout rollout
 	filters map[filterKey]*filter
 	change  map[filterKey]bool // Destructive, remembered
@@ -51,6 +53,7 @@ func newPlanner(in Input) *planner {
 		in:      in,
 		nodes:   slices.Clone(in.Nodes),
 		gone:    map[cluster.ID]bool{},
+		doubted: map[cluster.ID]bool{},
 		queued:  map[string]int{},
 		filters: map[filterKey]*filter{},
 		change:  map[filterKey]bool{},
@@ -125,6 +128,10 @@ func (p *planner) destructive(a *cluster.Allocation) bool {
 
 // stop ends an allocation and gives its room to what is placed after.
 func (p *planner) stop(a *cluster.Allocation, description string) {
+	if !p.reachable(a) {
+		p.lose(a, description) // nobody will say that it has stopped
+		return
+	}
 	p.plan.Stops = append(p.plan.Stops, Stop{ID: a.ID, Description: description})
 	p.gone[a.ID] = true
 	p.release(a)
@@ -133,20 +140,6 @@ func (p *planner) stop(a *cluster.Allocation, description string) {
 func (p *planner) release(a *cluster.Allocation) {
 	if i := p.node(a.NodeID); i >= 0 {
 		p.nodes[i] = p.nodes[i].Minus(a)
-	}
-}
-
-// markLost ends what ran, or was to stop, on nodes that are down or no longer exist.
-func (p *planner) markLost() {
-	for _, a := range p.in.Allocs {
-		if !a.Occupies() {
-			continue
-		}
-		if i := p.node(a.NodeID); i >= 0 && p.nodes[i].Status != cluster.NodeStatusDown {
-			continue
-		}
-		p.plan.Stops = append(p.plan.Stops, Stop{ID: a.ID, Description: fmt.Sprintf("node %s was lost", a.NodeName), Lost: true})
-		p.gone[a.ID] = true
 	}
 }
 

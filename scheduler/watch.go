@@ -91,7 +91,7 @@ func count(allocs []*cluster.Allocation, d *cluster.Deployment, group string) co
 		case cluster.HealthHealthy:
 			// A node's clock may be ahead: the servers stamped the report.
 			c.lastHealthy = max(c.lastHealthy, min(a.HealthTime, a.ModifyTime))
-			if !a.Terminal() {
+			if !a.Terminal() && (a.ClientStatus != cluster.ClientUnknown || !yields(a.Group())) {
 				c.healthy++
 			}
 		}
@@ -158,7 +158,7 @@ func mayStep(in Input) bool {
 	}
 	for _, a := range in.Allocs {
 		switch current := a.Job.Version == in.Job.Version && a.Job.CreateIndex == in.Job.CreateIndex; {
-		case a.ServerTerminal() || a.ClientStatus == cluster.ClientLost:
+		case a.ServerTerminal() || a.ClientStatus == cluster.ClientLost || a.ClientStatus == cluster.ClientUnknown:
 		case !current:
 			old[a.TaskGroup] = true
 		case a.Health != cluster.HealthHealthy && a.DeploymentID == in.Deployment.ID:

@@ -22,9 +22,12 @@ type world struct {
 	allocs      []*cluster.Allocation
 	deployments []*cluster.Deployment
 	evals       []*cluster.Evaluation
+	heard       map[cluster.ID]time.Time // of nodes that are not alive: when the leader heard of them last
 }
 
-func newWorld() *world { return &world{now: time.Unix(1_700_000_000, 0), index: 10} }
+func newWorld() *world {
+	return &world{now: time.Unix(1_700_000_000, 0), index: 10, heard: map[cluster.ID]time.Time{}}
+}
 
 func (w *world) id(kind byte) cluster.ID {
 	w.seed++
@@ -144,6 +147,14 @@ func parseGroup(j *cluster.Job, words []string) cluster.TaskGroup {
 			g.Spreads = append(g.Spreads, parseSpread(value))
 		case "max_parallel":
 			g.Update.MaxParallel = number
+		case "lost_after":
+			disconnect(&g).LostAfter = span
+		case "stop_on_client_after":
+			disconnect(&g).StopOnClientAfter = span
+		case "replace":
+			disconnect(&g).Replace = value == "true"
+		case "reconcile":
+			disconnect(&g).Reconcile = value
 		case "migrate":
 			g.Migrate.MaxParallel = number
 		case "progress_deadline":
@@ -159,6 +170,14 @@ func parseGroup(j *cluster.Job, words []string) cluster.TaskGroup {
 	}
 	g.Tasks = []cluster.Task{task}
 	return g
+}
+
+// disconnect is the group's block, made if need be.
+func disconnect(g *cluster.TaskGroup) *cluster.DisconnectStrategy {
+	if g.Disconnect == nil {
+		g.Disconnect = new(cluster.DefaultDisconnect())
+	}
+	return g.Disconnect
 }
 
 // parseConstraint reads "left|operator|right", with the left one an attribute of the node, or "distinct_hosts".
@@ -206,6 +225,9 @@ func (w *world) input(eval *cluster.Evaluation) Input {
 			}
 		}
 		node.Emptied = n.DrainStrategy != nil && !busy
+		if at, ok := w.heard[n.ID]; ok {
+			node.Silent = w.now.Sub(at)
+		}
 		in.Nodes = append(in.Nodes, node)
 	}
 	return in
@@ -252,6 +274,13 @@ func (w *world) apply(plan *Plan) {
 			a.Job = w.job
 			if !u.DeploymentID.IsZero() {
 				a.DeploymentID, a.Health, a.HealthTime = u.DeploymentID, cluster.HealthUnknown, 0
+			}
+		})
+	}
+	for _, id := range plan.Unknown {
+		w.edit(id, func(a *cluster.Allocation) {
+			if !a.ClientStatus.Terminal() {
+				a.ClientStatus, a.Rare.FollowupEvalID = cluster.ClientUnknown, cluster.ID{}
 			}
 		})
 	}
@@ -325,6 +354,12 @@ func (w *world) find(name string) *cluster.Allocation {
 func (w *world) report(a *cluster.Allocation, status cluster.ClientStatus, health cluster.HealthStatus) {
 	w.index++
 	w.edit(a.ID, func(a *cluster.Allocation) {
+		if a.ClientStatus == cluster.ClientUnknown {
+			a.Rare.FollowupEvalID = cluster.ID{}
+		}
+		if status == cluster.ClientRunning && len(a.TaskStates) == 0 {
+			a.TaskStates = []cluster.TaskState{{Name: "main", State: cluster.TaskRunning, StartedAt: w.now.UnixNano()}}
+		}
 		a.ClientStatus = status
 		if health != cluster.HealthUnknown && a.Health != health {
 			a.Health, a.HealthTime = health, w.now.UnixNano()
@@ -337,7 +372,7 @@ func (w *world) agents() {
 	for _, a := range slices.Clone(w.allocs) {
 		node := w.nodes[slices.IndexFunc(w.nodes, func(n *cluster.Node) bool { return n.ID == a.NodeID })]
 		switch {
-		case !a.Occupies() || node.Status == cluster.NodeStatusDown:
+		case !a.Occupies() || !node.Alive():
 		case a.ServerTerminal():
 			w.report(a, cluster.ClientComplete, cluster.HealthUnknown)
 		case a.ClientStatus != cluster.ClientRunning || a.Health != cluster.HealthHealthy:
@@ -353,6 +388,11 @@ func (w *world) changeNode(name string, change func(*cluster.Node)) {
 	next.Meta, next.Attributes = maps.Clone(next.Meta), maps.Clone(next.Attributes)
 	change(&next)
 	next.ComputedClass = next.ComputeClass()
+	if next.Alive() {
+		delete(w.heard, next.ID)
+	} else if w.nodes[i].Alive() {
+		w.heard[next.ID] = w.now
+	}
 	w.nodes[i] = &next
 }
 
@@ -374,6 +414,9 @@ func (w *world) describe(plan *Plan) string {
 			}
 			b.WriteByte('\n')
 		}
+	}
+	for _, id := range plan.Unknown {
+		fmt.Fprintf(&b, "doubt  %s\n", name(id))
 	}
 	for _, u := range plan.Updates {
 		fmt.Fprintf(&b, "update %s\n", name(u.ID))
@@ -456,7 +499,7 @@ func (w *world) show() string {
 			continue
 		}
 		fmt.Fprintf(&b, "%s[%d] v%d on %s %s %s\n", a.TaskGroup, a.Index, a.Job.Version, a.NodeName,
-			[]string{"pending", "running", "complete", "failed", "lost"}[a.ClientStatus], []string{"unknown", "healthy", "unhealthy"}[a.Health])
+			[]string{"pending", "running", "complete", "failed", "lost", "unknown"}[a.ClientStatus], []string{"unknown", "healthy", "unhealthy"}[a.Health])
 	}
 	return b.String()
 }
