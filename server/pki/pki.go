@@ -10,6 +10,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -84,6 +85,46 @@ func ClusterID(authority *x509.Certificate) cluster.ID {
 		return cluster.ID{}
 	}
 	return id
+}
+
+// Fingerprint is the SHA-256 of a certificate's public key. That of an authority names a cluster beyond doubt.
+func Fingerprint(certificate *x509.Certificate) [sha256.Size]byte {
+	return sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+}
+
+// ParsePublic reads a node's public key (DER), which must be of the kind that NewKey makes.
+func ParsePublic(der []byte) (*ecdsa.PublicKey, error) {
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("read public key: %w", err)
+	}
+	public, ok := key.(*ecdsa.PublicKey)
+	if !ok || public.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("read public key: unexpected kind of key %T", key)
+	}
+	return public, nil
+}
+
+// SelfSigned is a certificate that says nothing but which key (PEM) its holder has. Who shakes hands with it proves that.
+func SelfSigned(keyPEM []byte) (tls.Certificate, error) {
+	block, _ := pem.Decode(keyPEM)
+	if block == nil {
+		return tls.Certificate{}, fmt.Errorf("read node key: no PEM block")
+	}
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("read node key: %w", err)
+	}
+	key, ok := private.(*ecdsa.PrivateKey)
+	if !ok {
+		return tls.Certificate{}, fmt.Errorf("read node key: unexpected kind of key %T", private)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stranger"}, NotBefore: time.Unix(0, 0), NotAfter: endOfTime}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("prove node key: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
 // PEM is the authority's certificate, which is no secret.
