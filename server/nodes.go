@@ -71,28 +71,11 @@ func (s *Server) setNodeStatus(ctx context.Context, node *cluster.Node, status, 
 	return err
 }
 
-// evalsForNode are the evaluations that a change of the node asks for: of every job that has work on it, be it only
-// ending or the job purged, and of every system job, which may fit it now. Blocked work is tried again by itself.
+// evalsForNode are the evaluations that a change of the node asks for. Blocked work is tried again by itself.
 func evalsForNode(snapshot *state.Snapshot, node *cluster.Node, now time.Time) []cluster.Evaluation {
-	jobs := map[cluster.JobKey]*cluster.Job{}
-	for alloc := range snapshot.AllocsByNode(node.ID) {
-		if alloc.Occupies() {
-			jobs[cluster.JobKey{Namespace: alloc.Namespace(), ID: alloc.JobID()}] = alloc.Job
-		}
-	}
-	for key := range jobs {
-		if job := snapshot.Job(key.Namespace, key.ID); job != nil {
-			jobs[key] = job
-		}
-	}
-	for job := range snapshot.Jobs(cluster.AllNamespaces, "") {
-		if job.Type == cluster.JobTypeSystem && !job.Stop {
-			jobs[job.Key()] = job
-		}
-	}
 	seed := dice()
 	var evals []cluster.Evaluation
-	for _, job := range jobs {
+	for _, job := range concerned(snapshot, node.ID) {
 		eval := newEval(cluster.IDFrom(seed, uint32(len(evals))), job, cluster.TriggerNodeUpdate, now)
 		eval.NodeID, eval.NodeModifyIndex = node.ID, node.ModifyIndex
 		evals = append(evals, eval)

@@ -149,7 +149,7 @@ func (s *Server) input(snapshot *state.Snapshot, eval *cluster.Evaluation) sched
 		Job:           snapshot.Job(eval.Namespace, eval.JobID),
 		Allocs:        slices.Collect(snapshot.AllocsByJob(eval.Namespace, eval.JobID)),
 		Deployment:    snapshot.LatestDeployment(eval.Namespace, eval.JobID),
-		Nodes:         s.withoutSilent(s.overlay.nodes(snapshot)),
+		Nodes:         s.silences(s.withoutSilent(s.overlay.nodes(snapshot)), time.Now()),
 		SnapshotIndex: snapshot.Index(),
 	}
 	for other := range snapshot.EvalsByJob(eval.Namespace, eval.JobID) {

@@ -70,7 +70,8 @@ func (s *Server) withWaiting(first report) []report {
 	return batch
 }
 
-// merged is the command for several reports, with an evaluation for every job that lost work that should run.
+// merged is the command for several reports, with an evaluation for every job that lost work that should run, or of
+// whose unknown work something is heard again.
 func merged(snapshot *state.Snapshot, batch []report, seed [16]byte, now time.Time) *state.ReportAllocs {
 	command := &state.ReportAllocs{At: now.UnixNano()}
 	lost := map[cluster.JobKey]bool{}
@@ -81,11 +82,21 @@ func merged(snapshot *state.Snapshot, batch []report, seed [16]byte, now time.Ti
 				continue
 			}
 			command.Updates = append(command.Updates, update)
-			if key := alloc.Job.Key(); !alloc.Terminal() && update.ClientStatus.Terminal() && !lost[key] {
+			trigger := cluster.TriggerAllocFailure
+			switch {
+			case alloc.Terminal():
+				continue
+			case alloc.ClientStatus == cluster.ClientUnknown && !update.ClientStatus.Terminal() && !believed(snapshot, r.node):
+				continue // it says so again when it is believed in
+			case alloc.ClientStatus == cluster.ClientUnknown:
+				trigger = cluster.TriggerReconnect
+			case !update.ClientStatus.Terminal():
+				continue
+			}
+			if key := alloc.Job.Key(); !lost[key] {
 				lost[key] = true
 				if job := snapshot.Job(key.Namespace, key.ID); job != nil {
-					command.Evals = append(command.Evals,
-						newEval(cluster.IDFrom(seed, uint32(len(command.Evals))), job, cluster.TriggerAllocFailure, now))
+					command.Evals = append(command.Evals, newEval(cluster.IDFrom(seed, uint32(len(command.Evals))), job, trigger, now))
 				}
 			}
 		}

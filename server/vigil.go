@@ -86,7 +86,7 @@ func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, 
 	}
 	lease := ttl(count)
 	for node := range snapshot.Nodes() {
-		if node.Status == cluster.NodeStatusDown {
+		if !node.Alive() {
 			continue
 		}
 		sign := sign{silent: now.Sub(s.leases.last(node.ID))}
@@ -149,7 +149,7 @@ func (s *Server) watchNodes(ctx context.Context) error {
 func (s *Server) giveUp(ctx context.Context, node *cluster.Node, why string) error {
 	silent := time.Since(s.leases.last(node.ID)).Round(time.Millisecond)
 	s.logger.Warn("node is lost, its work moves", "node", node.ID, "for", silent.String(), "why", why)
-	return s.setNodeStatus(ctx, node, cluster.NodeStatusDown, why)
+	return s.setNodeStatus(ctx, node, cluster.AbsentStatus(s.Snapshot().AllocsByNode(node.ID)), why)
 }
 
 // tellFlagged says once of each node that it is heard of by gossip or other nodes alone.
