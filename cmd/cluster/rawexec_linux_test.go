@@ -128,6 +128,7 @@ type Answer struct {
 	Exit    driver.Exit
 	Stats   driver.Stats
 	PID     int
+	Parent  int    // the supervisor's PID
 	Limits  bool   // the supervisor enforces those of cpu and memory
 	Text    string // of the error, "" if there is none
 	Unknown bool
@@ -164,7 +165,7 @@ func (e *remoteError) Unwrap() error { return e.cause }
 
 func (s *served) Fingerprint(_ string, a *Answer) error {
 	a.Limits = slices.Contains(s.mode.Controllers, "cpu") && slices.Contains(s.mode.Controllers, "memory")
-	a.PID, a.State = os.Getpid(), s.d.Fingerprint(context.Background())
+	a.PID, a.Parent, a.State = os.Getpid(), os.Getppid(), s.d.Fingerprint(context.Background())
 	return nil
 }
 
@@ -195,9 +196,13 @@ func (s *served) Stats(id string, a *Answer) (err error) {
 type house struct {
 	t      testing.TB
 	config houseConfig
+	ended  context.Context // done when the supervisor has ended; its cause says how
 }
 
 var _ driver.Driver = (*house)(nil)
+
+// housePatience is how long a supervisor may take to end with all its tasks.
+const housePatience = 90 * time.Second
 
 // newHouse starts a supervisor, which ends with the test, and all its tasks with it.
 func newHouse(t testing.TB, c houseConfig) *house {
@@ -207,7 +212,6 @@ func newHouse(t testing.TB, c houseConfig) *house {
 		t.Fatal(err)
 	}
 	c.Dir = dir
-	h := &house{t: t, config: c}
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
@@ -227,9 +231,21 @@ func newHouse(t testing.TB, c houseConfig) *house {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended, end := context.WithCancelCause(context.Background())
+	go func() {
+		cmd.Wait()
+		end(fmt.Errorf("the supervisor has ended: %v", cmd.ProcessState))
+	}()
+	h := &house{t: t, config: c, ended: ended}
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
+		select {
+		case <-ended.Done():
+		case <-time.After(housePatience):
+			t.Errorf("the supervisor has not ended in %v", housePatience)
+			cmd.Process.Signal(syscall.SIGABRT) // with all stacks
+			<-ended.Done()
+		}
 		if content, _ := os.ReadFile(log.Name()); t.Failed() {
 			t.Logf("the supervisor and its agents wrote:\n%s", content)
 		}
@@ -239,8 +255,11 @@ func newHouse(t testing.TB, c houseConfig) *house {
 	return h
 }
 
-// call asks the agent, however often it is killed meanwhile.
+// call asks the agent, however often it is killed meanwhile. There is none any more when the supervisor has ended.
 func (h *house) call(ctx context.Context, verb string, args any) (*Answer, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.ended, func() { cancel(context.Cause(h.ended)) })()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -324,7 +343,7 @@ func (h *house) pid(ctx context.Context) int {
 	defer cancel()
 	a, err := h.call(ctx, "Fingerprint", "")
 	if err != nil {
-		h.t.Fatalf("the agent does not Answer: %v", err)
+		h.t.Fatalf("the agent does not answer: %v", err)
 	}
 	return a.PID
 }
@@ -372,6 +391,22 @@ func TestRawExec(t *testing.T) {
 		},
 		Command: runProbe(t),
 	})
+}
+
+// TestHouseFallsDown asks an agent that there is no more: nobody waits for it, however much time there would be.
+func TestHouseFallsDown(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseConfig{Options: rawexec.Options{Enabled: true}})
+	a, err := h.call(t.Context(), "Fingerprint", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(a.Parent, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Destroy(context.Background(), "gone"); err == nil || !strings.Contains(err.Error(), "the supervisor has ended: signal: killed") {
+		t.Errorf("asked of a house that is down: %v", err)
+	}
 }
 
 // TestRawExecHardLimits gives a task a tenth of a core, of which it wants all.
@@ -450,6 +485,9 @@ func runAs(t *testing.T, uid int, tests string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(dir, "self"), "-test.run", tests, "-test.v")
+	if deadline, ok := t.Deadline(); ok { // it says where it stands before we are asked to
+		cmd.Args = append(cmd.Args, "-test.timeout", (time.Until(deadline) * 9 / 10).String())
+	}
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, envProbe+"="+filepath.Join(dir, "probe"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
