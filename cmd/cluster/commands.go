@@ -14,7 +14,7 @@ func (p *program) commands(args []string) []*cli.Command {
 			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobHistory()),
 		noun("alloc", "look at allocations, the instances of jobs, and their output",
 			p.allocStatus("status"), p.allocLogs("logs"), p.allocStop(), p.allocRestart()),
-		noun("node", "look at nodes", p.nodeStatus("status")),
+		noun("node", "look at nodes, empty them, keep new work from them", p.nodeStatus("status"), p.nodeDrain("drain"), p.nodeEligibility()),
 		noun("service", "look at services by name", p.serviceList(), p.serviceInfo()),
 		noun("eval", "look at evaluations: what was planned, and what could not be placed", p.evalList(), p.evalStatus("status")),
 		noun("deployment", "look at deployments: how far a changed job has come", p.deploymentList(), p.deploymentStatus()),
@@ -32,7 +32,7 @@ func (p *program) commands(args []string) []*cli.Command {
 func (p *program) shortForms() []*cli.Command {
 	list := []*cli.Command{
 		p.jobRun("run"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.allocLogs("logs"),
-		p.allocStatus("alloc-status"), p.nodeStatus("node-status"), p.evalStatus("eval-status"), p.serverMembers("server-members"),
+		p.allocStatus("alloc-status"), p.nodeStatus("node-status"), p.nodeDrain("node-drain"), p.evalStatus("eval-status"), p.serverMembers("server-members"),
 	}
 	for _, c := range list {
 		c.Hidden = true

@@ -137,7 +137,7 @@ func (c *call) things(noun, prefix string) []string {
 		for _, a := range allocs {
 			list = append(list, a.ID.Short())
 		}
-	case "node", "node-status":
+	case "node", "node-status", "node-drain":
 		nodes, _, _ := client.Nodes(ctx, api.Query{})
 		for _, n := range nodes {
 			list = append(list, n.ID.Short(), n.Name)

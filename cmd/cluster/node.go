@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -17,7 +18,7 @@ func (p *program) nodeStatus(name string) *cli.Command {
 		name: name, short: "list nodes, or show one with its allocations", args: "[ID|NAME]", max: 1,
 		example: "cluster node status\ncluster node status -self\ncluster node status 4d2ba53b",
 		flags: []cli.Flag{jsonFlag(), verboseFlag(),
-			&cli.BoolFlag{Name: "self", Usage: "the node of the agent that answers"},
+			selfFlag(),
 			&cli.BoolFlag{Name: "quiet", Usage: "print IDs alone"}},
 		run: func(c *call) error {
 			client, err := c.client()
@@ -108,11 +109,22 @@ func showNode(c *call, client *api.Client, id cluster.ID) error {
 }
 
 func (o *output) node(n *cluster.Node, allocs []*cluster.Allocation, verbose bool) {
-	o.pairs([]pair{
+	header := []pair{
 		{"ID", short(n.ID, verbose)}, {"Name", n.Name}, {"Node Pool", n.NodePool}, {"Class", n.NodeClass}, {"DC", n.Datacenter},
-		{"Address", n.Address()}, {"Drain", "false"}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status},
+		{"Address", n.Address()}, {"Drain", strconv.FormatBool(n.DrainStrategy != nil)}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status},
 		{"Drivers", strings.Join(usableDrivers(n), ",")},
-	})
+	}
+	if last := n.LastDrain; last != nil {
+		text := last.Status + ", " + o.ago(last.UpdatedAt.UnixNano())
+		if n.DrainStrategy != nil {
+			text = last.Status + drainEnd(n.DrainStrategy, o.now().Location())
+		}
+		for _, key := range slices.Sorted(maps.Keys(last.Meta)) {
+			text += fmt.Sprintf(", %s: %s", key, last.Meta[key])
+		}
+		header = append(header, pair{"Last Drain", text})
+	}
+	o.pairs(header)
 	var used cluster.Capacity
 	for _, a := range allocs {
 		if group := a.Group(); a.Occupies() && group != nil {

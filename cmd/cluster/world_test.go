@@ -131,9 +131,9 @@ func (w *world) match(r *http.Request) (api.Route, string) {
 // looked keeps track of the follower's looks: evaluations first, allocations last.
 func (w *world) looked(route api.Route) {
 	switch route {
-	case api.JobEvalsList:
+	case api.JobEvalsList, api.NodeRead:
 		w.looking = true
-	case api.JobAllocsList:
+	case api.JobAllocsList, api.NodeAllocsList:
 		w.looking, w.seen = false, w.index
 		w.changed.Broadcast()
 	}
@@ -184,6 +184,8 @@ func (w *world) routes() map[api.Route]func(string, url.Values, []byte) (any, er
 		api.FSList:          func(string, args, []byte) (any, error) { return w.files(), nil },
 		api.NodesList:       func(string, args, []byte) (any, error) { return w.nodeList(), nil },
 		api.NodeRead:        func(id string, _ args, _ []byte) (any, error) { return w.nodeBy(id) },
+		api.NodeEligibility: func(id string, _ args, body []byte) (any, error) { return w.setEligibility(id, body) },
+		api.NodeDrain:       func(id string, _ args, body []byte) (any, error) { return w.drain(id, body) },
 		api.NodeAllocsList: func(id string, _ args, _ []byte) (any, error) {
 			return slices.Collect(func(yield func(*cluster.Allocation) bool) {
 				for _, a := range w.allocs {
@@ -336,7 +338,7 @@ func (w *world) nodeList() []api.NodeListStub {
 	list := []api.NodeListStub{}
 	for _, n := range w.nodes {
 		list = append(list, api.NodeListStub{ID: n.ID, Name: n.Name, Address: "192.0.2.7", Datacenter: n.Datacenter, NodePool: n.NodePool, NodeClass: n.NodeClass,
-			Version: "0.1.0", Status: n.Status, SchedulingEligibility: n.SchedulingEligibility})
+			Version: "0.1.0", Status: n.Status, SchedulingEligibility: n.SchedulingEligibility, Drain: n.DrainStrategy != nil})
 	}
 	return list
 }
