@@ -71,6 +71,7 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
 	if text, err := bufio.NewReader(conn).ReadString('\n'); text != "hello\n" {
 		t.Errorf("it answers %q, %v", text, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -74,7 +75,9 @@ func newImageServer(t *testing.T) *imageServer {
 		"config": part("application/vnd.docker.container.image.v1+json", config),
 		"layers": []any{part("application/vnd.docker.image.rootfs.diff.tar.gzip", packed.Bytes())},
 	})
-	r.Server = httptest.NewServer(r)
+	r.Server = httptest.NewUnstartedServer(r)
+	r.Server.Config.BaseContext = func(net.Listener) context.Context { return t.Context() } // whose end lets go of who still pulls
+	r.Server.Start()
 	t.Cleanup(r.Close)
 	return r
 }
@@ -138,10 +141,12 @@ func pulledTask(t *testing.T, d *Driver, r *imageServer, tag string) driver.Task
 	return task
 }
 
+// runs starts the task, which may be done beside the test, and waits for its end.
 func runs(t *testing.T, d *Driver, task driver.Task, notice func(string)) {
 	t.Helper()
 	if err := d.Start(t.Context(), task, notice); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	if exit, err := d.Wait(t.Context(), task.ID); err != nil || exit.Code != 3 {
 		t.Errorf("it ended with %+v, %v", exit, err)
@@ -162,7 +167,7 @@ func TestPullOnce(t *testing.T) {
 		}
 	}
 	given, giveUp := context.WithCancel(t.Context())
-	gaveUp := make(chan error)
+	gaveUp := make(chan error, 1)
 	quitter := pulledTask(t, d, r, "1")
 	go func() { gaveUp <- d.Start(given, quitter, nil) }()
 	var group sync.WaitGroup
@@ -170,13 +175,22 @@ func TestPullOnce(t *testing.T) {
 		task := pulledTask(t, d, r, "1")
 		group.Go(func() { runs(t, d, task, notice) })
 	}
-	<-halfway
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		group.Wait()
+	}()
+	select {
+	case <-halfway:
+	case <-ran:
+		t.Fatal("nobody saw the pull's progress")
+	}
 	giveUp()
 	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
 		t.Errorf("who gave up got %v", err)
 	}
 	close(r.slow)
-	group.Wait()
+	<-ran
 	if n := r.pulls.Load(); n != 1 {
 		t.Errorf("the layer was pulled %d times", n)
 	}
