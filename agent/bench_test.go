@@ -17,8 +17,8 @@ type servers struct {
 
 func (s *servers) Register(context.Context, *cluster.Node) error { return nil }
 
-func (s *servers) Heartbeat(context.Context, cluster.ID) (string, error) {
-	return cluster.NodeStatusReady, nil
+func (s *servers) Heartbeat(context.Context, cluster.ID) (Standing, error) {
+	return Standing{Status: cluster.NodeStatusReady, Leader: true}, nil
 }
 
 func (s *servers) Allocations(ctx context.Context, _ cluster.ID, _ uint64) (Assignments, error) {

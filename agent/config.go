@@ -17,8 +17,9 @@ type Control interface {
 	// Register says what the node is. Status, StatusDescription, Events, SchedulingEligibility and the indexes are
 	// the servers' and zero here. The node must not be modified.
 	Register(ctx context.Context, node *cluster.Node) error
-	// Heartbeat renews the node's lease and returns the node's status; one that finds itself down registers again.
-	Heartbeat(ctx context.Context, node cluster.ID) (status string, err error)
+	// Heartbeat renews the node's lease with the servers and returns what they think of it; a node that finds itself
+	// down registers again.
+	Heartbeat(ctx context.Context, node cluster.ID) (Standing, error)
 	// Allocations blocks until the servers change something for the node after index, or some minutes. With index 0
 	// it returns at once, and everything is Changed. It must never answer from a state older than one it has
 	// answered from before, but for a cluster that was restored from a backup: then Index may be smaller.
@@ -26,6 +27,12 @@ type Control interface {
 	// Report says what became of allocations, and returns when the servers have stored it. Updates of allocations
 	// that the servers do not know are ignored by them.
 	Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error
+}
+
+// Standing is what the servers think of a node.
+type Standing struct {
+	Status string // "" if none of those who answered knows the node (yet)
+	Leader bool   // the leader was among those who answered: the lease is renewed where it counts
 }
 
 // Assignments is what the servers want of a node.

@@ -35,6 +35,7 @@ type Node struct {
 
 	self    atomic.Pointer[cluster.Node] // what the node says of itself; replaced, never modified
 	changed chan struct{}                // holds one token while self has news for the servers
+	offers  chan struct{}                // holds one token while Endpoints may have changed
 
 	collecting sync.Mutex // held while allocations that ended are removed
 
@@ -67,7 +68,7 @@ func Open(config Config) (*Node, error) {
 	}
 	n := &Node{
 		config: config, log: config.Logger.With("node", id.String()), boot: config.BootID, probe: probe,
-		changed: make(chan struct{}, 1), runners: map[cluster.ID]*runner{}, gone: map[cluster.ID]bool{},
+		changed: make(chan struct{}, 1), offers: make(chan struct{}, 1), runners: map[cluster.ID]*runner{}, gone: map[cluster.ID]bool{},
 	}
 	if n.boot == "" {
 		n.boot = bootID()
@@ -186,6 +187,32 @@ func (n *Node) runner(id cluster.ID) *runner {
 
 // knows reports whether there is a record of the allocation on this node, whatever became of it.
 func (n *Node) knows(id cluster.ID) bool { return n.runner(id) != nil }
+
+// Endpoints are those of all services here, with what their checks say now. Offers tells when to ask again.
+func (n *Node) Endpoints() []cluster.Endpoint {
+	self := n.self.Load()
+	var all []cluster.Endpoint
+	for _, r := range n.all() {
+		if rec := r.record(); !rec.over() {
+			all = append(all, cluster.Endpoints(rec.Alloc, self, rec.Passing)...)
+		}
+	}
+	return all
+}
+
+// Offers holds a token while Endpoints may have changed since it was last taken. It is for one receiver.
+func (n *Node) Offers() <-chan struct{} { return n.offers }
+
+// Self is what the node says of itself to the servers. It must not be modified.
+func (n *Node) Self() *cluster.Node { return n.self.Load() }
+
+// offering says that Endpoints may have changed.
+func (n *Node) offering() {
+	select {
+	case n.offers <- struct{}{}:
+	default:
+	}
+}
 
 // ID is the node's.
 func (n *Node) ID() cluster.ID { return n.self.Load().ID }
@@ -331,12 +358,12 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 	failures := 0
 	for ctx.Err() == nil {
 		self := n.self.Load()
-		status, err := n.speak(ctx, self, self != known)
+		standing, err := n.speak(ctx, self, self != known)
 		if err == nil {
 			known = self
 		}
 		switch {
-		case err == nil && status == cluster.NodeStatusDown:
+		case err == nil && standing.Status == cluster.NodeStatusDown:
 			n.log.Warn("the servers took this node for lost: it registers again")
 			known, failures = nil, failures+1
 		case err == nil:
@@ -368,12 +395,12 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 }
 
 // speak registers or renews the lease, which is worthless when it takes long.
-func (n *Node) speak(ctx context.Context, self *cluster.Node, register bool) (status string, err error) {
+func (n *Node) speak(ctx context.Context, self *cluster.Node, register bool) (Standing, error) {
 	const patience, leasePatience = 10 * time.Second, 1500 * time.Millisecond
 	if register {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		return "", n.config.Control.Register(ctx, self)
+		return Standing{}, n.config.Control.Register(ctx, self)
 	}
 	ctx, cancel := context.WithTimeout(ctx, leasePatience)
 	defer cancel()

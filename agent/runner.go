@@ -194,6 +194,7 @@ func (r *runner) set(rec record, keep durability) {
 	}
 	r.rec = rec
 	r.state.Store(&rec)
+	r.node.offering()
 	if rec.over() {
 		keep = keepMachine
 	}

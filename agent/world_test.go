@@ -384,14 +384,14 @@ func (n *incarnation) Register(ctx context.Context, node *cluster.Node) error {
 	return nil
 }
 
-func (n *incarnation) Heartbeat(context.Context, cluster.ID) (string, error) {
+func (n *incarnation) Heartbeat(context.Context, cluster.ID) (Standing, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.world.down {
-		return "", errDown
+		return Standing{}, errDown
 	}
 	n.beats++
-	return n.status, nil
+	return Standing{Status: n.status, Leader: true}, nil
 }
 
 func (n *incarnation) Allocations(ctx context.Context, _ cluster.ID, index uint64) (Assignments, error) {

@@ -169,6 +169,7 @@ ports {
   http = 0
   rpc  = 0
   serf = 0
+  dns  = 0
 }
 plugin "raw_exec" {
   config { enabled = true }

@@ -54,6 +54,7 @@ cat >"$dir/agent.hcl" <<-'END'
 	  http = 0
 	  rpc  = 0
 	  serf = 0
+	  dns  = 0
 	}
 	plugin "raw_exec" {
 	  config { enabled = true }

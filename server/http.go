@@ -112,7 +112,7 @@ func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
 		}
 		h.meters.answered(route, w.code(), time.Since(began)-w.waited)
 	}()
-	if err := h.admit(hr); err != nil {
+	if err := Guard(hr); err != nil {
 		h.fail(w, hr, err)
 		return
 	}
@@ -129,14 +129,6 @@ func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
 	if err := h.serve(w, hr, found); err != nil {
 		h.fail(w, hr, err)
 	}
-}
-
-// admit refuses what is not looked at any further.
-func (h *apiHandler) admit(hr *http.Request) error {
-	if len(hr.URL.Path)+len(hr.URL.RawQuery) > maxURL {
-		return &statusError{http.StatusRequestURITooLong, cluster.Errorf(cluster.CodeTooLarge, "read request: its URL is over the limit of 16 KB")}
-	}
-	return guardLoopback(hr)
 }
 
 // serve does what all routes have in common and then what the one is for.

@@ -139,6 +139,36 @@ func (r *request) rewindable() (rewind func(), err error) {
 	}, nil
 }
 
+// Guard refuses what an API looks at no further, be it a server's or that of an agent which passes requests on.
+func Guard(r *http.Request) error {
+	if len(r.URL.Path)+len(r.URL.RawQuery) > maxURL {
+		return &statusError{http.StatusRequestURITooLong, cluster.Errorf(cluster.CodeTooLarge, "read request: its URL is over the limit of 16 KB")}
+	}
+	return guardLoopback(r)
+}
+
+// Rewindable reads the request's body, if it has one, so that the request can be sent several times: each call of the function
+// gives it anew.
+func Rewindable(r *http.Request) (func() *http.Request, error) {
+	if r.ContentLength == 0 {
+		return func() *http.Request { return r }, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxReport+1))
+	if err != nil {
+		return nil, cluster.Errorf(cluster.CodeInvalid, "read request: %w", err)
+	}
+	if len(text) > maxReport {
+		return nil, cluster.Errorf(cluster.CodeTooLarge, "read request: it is over the limit of %d MB", maxReport>>20)
+	}
+	return func() *http.Request {
+		again := r.Clone(r.Context())
+		again.ContentLength = int64(len(text))
+		again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+		again.Body, _ = again.GetBody()
+		return again
+	}, nil
+}
+
 // onNode passes the request to the agent of the node that it is about.
 func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
 	id, err := e.node(r)

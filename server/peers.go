@@ -87,6 +87,10 @@ func nextSeating(peers []peer, self cluster.ID) seating {
 		return peers[i], true
 	}
 	if p, ok := first(func(p peer) bool { return p.seated && p.left && p.id != self }); ok {
+		dead, some := first(func(p peer) bool { return p.voter && !p.living })
+		if p.voter && some && 2*votingLiving <= voters-1 { // who stays must be more than half
+			return seating{seatRemove, dead}
+		}
 		return seating{seatRemove, p}
 	}
 	if p, ok := first(func(p peer) bool { return !p.seated && p.living && !p.left }); ok {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/agent/gossip/gossiptest"
 	"github.com/a43e60e4/cluster/agent/supervise"
 	"github.com/a43e60e4/cluster/driver"
 	"github.com/a43e60e4/cluster/server/api"
@@ -180,7 +182,8 @@ func (b *bubble) start() {
 	config.Server.Enabled, config.Client.Enabled = roleOn, roleOn
 	config.Client.CPUTotalCompute, config.Client.MemoryTotalMB, config.Client.DiskTotalMB = 4000, 4000, 100_000
 	r, err := openAgent(machineConfig{agent: config, dir: b.dir, logger: slog.New(slog.NewTextHandler(b.log, nil)),
-		supervisor: noSupervisor{}, drivers: map[string]driver.Driver{"raw_exec": b.machine}, listen: b.listen})
+		supervisor: noSupervisor{}, drivers: map[string]driver.Driver{"raw_exec": b.machine}, listen: b.listen,
+		packets: gossiptest.New(1).Open(netip.MustParseAddrPort("127.0.0.1:4648")), nameless: true})
 	if err != nil {
 		b.t.Fatal(err)
 	}

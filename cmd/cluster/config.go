@@ -25,7 +25,7 @@ type AgentConfig struct {
 	// DataDir is absolute; "" with Dev: the agent makes a temporary directory.
 	DataDir string `hcl:"data_dir"`
 
-	// Bind is the IP address that the node-to-node and gossip ports listen on, and HTTP too where it is loopback.
+	// Bind is the IP address that the node-to-node, gossip and DNS ports listen on, and HTTP too where it is loopback.
 	Bind      string          `hcl:"bind_addr"`
 	Ports     PortsConfig     `hcl:"ports"`
 	Addresses AddressesConfig `hcl:"addresses"` // instead of Bind, for one of the ports
@@ -47,6 +47,7 @@ type PortsConfig struct {
 	HTTP int `hcl:"http"`
 	RPC  int `hcl:"rpc"`
 	Serf int `hcl:"serf"` // gossip, TCP and UDP
+	DNS  int `hcl:"dns"`  // TCP and UDP
 }
 
 // AddressesConfig holds an IP address for each port, "" being AgentConfig.Bind. HTTP may hold several between spaces.
@@ -54,6 +55,7 @@ type AddressesConfig struct {
 	HTTP string `hcl:"http"`
 	RPC  string `hcl:"rpc"`
 	Serf string `hcl:"serf"`
+	DNS  string `hcl:"dns"`
 }
 
 // AdvertiseConfig holds for each port the host or host:port that others reach it at; "" is chosen from the address
@@ -157,7 +159,7 @@ func defaultAgentConfig(dev bool, m machine) AgentConfig {
 		Name:       m.hostname,
 		Bind:       "0.0.0.0",
 		LogLevel:   "INFO",
-		Ports:      PortsConfig{HTTP: 4646, RPC: 4647, Serf: 4648},
+		Ports:      PortsConfig{HTTP: 4646, RPC: 4647, Serf: 4648, DNS: 8600},
 		Client: ClientConfig{
 			NodePool:       cluster.DefaultNodePool,
 			MinDynamicPort: 20000, MaxDynamicPort: 32000,
@@ -207,6 +209,9 @@ func (c *AgentConfig) RPCAddress() string { return c.listen(c.Addresses.RPC, c.P
 
 // SerfAddress is the host:port that gossip listens on, TCP and UDP.
 func (c *AgentConfig) SerfAddress() string { return c.listen(c.Addresses.Serf, c.Ports.Serf) }
+
+// DNSAddress is the host:port that names are answered on, TCP and UDP.
+func (c *AgentConfig) DNSAddress() string { return c.listen(c.Addresses.DNS, c.Ports.DNS) }
 
 func (c *AgentConfig) listen(host string, port int) string {
 	if host == "" {

@@ -22,6 +22,8 @@ type dataDir string
 
 func (d dataDir) server() string     { return filepath.Join(string(d), "server") }
 func (d dataDir) identity() string   { return filepath.Join(string(d), "identity") }
+func (d dataDir) gossip() string     { return filepath.Join(string(d), "gossip") }
+func (d dataDir) nodes() string      { return filepath.Join(string(d), "nodes.json") }
 func (d dataDir) client() string     { return filepath.Join(string(d), "client") }
 func (d dataDir) allocs() string     { return filepath.Join(string(d), "alloc") }
 func (d dataDir) supervisor() string { return filepath.Join(string(d), "supervisor") }

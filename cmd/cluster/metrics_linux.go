@@ -9,7 +9,10 @@ import (
 // figures is what /v1/metrics shows besides the API and the state: the replication, and the client part where there is
 // one. Whatever is lost, dropped or tried again is among it.
 func (r *running) figures() []server.Figure {
-	figures := raftFigures(r.server.Stats())
+	var figures []server.Figure
+	if r.server != nil {
+		figures = raftFigures(r.server.Stats())
+	}
 	if r.client == nil {
 		return figures
 	}

@@ -18,11 +18,14 @@ import (
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/agent"
+	"github.com/a43e60e4/cluster/agent/dns"
+	"github.com/a43e60e4/cluster/agent/gossip"
 	"github.com/a43e60e4/cluster/agent/supervise"
 	"github.com/a43e60e4/cluster/driver"
 	"github.com/a43e60e4/cluster/server"
 	"github.com/a43e60e4/cluster/server/api"
 	"github.com/a43e60e4/cluster/server/link"
+	"github.com/a43e60e4/cluster/server/pki"
 )
 
 // machineConfig is what a running agent is made of, and the machine as it meets it.
@@ -34,6 +37,8 @@ type machineConfig struct {
 	drivers    map[string]driver.Driver
 	listen     func(network, address string) (net.Listener, error)
 	dial       func(ctx context.Context, network, address string) (net.Conn, error) // nil: the machine's network
+	packets    gossip.Transport                                                     // nil: the machine's network
+	nameless   bool                                                                 // answers no DNS: that takes real sockets
 }
 
 // supervisor is the parent of the tasks, as the agent sees it. (Drivers may know more of it.)
@@ -53,8 +58,13 @@ type running struct {
 	port      *link.Port
 	advertise string // host:port at which others reach port
 	dialer    *link.Dialer
-	server    *server.Server
-	client    *agent.Node // nil with -no-client
+	transport *http.Transport // to other nodes, beside the dialer's own: for gossip
+	directory *directory
+	gossip    *gossip.Gossip
+	names     *dns.Server    // nil with nameless
+	server    *server.Server // nil on a node that is a client alone
+	control   *control       // nil with -no-client
+	client    *agent.Node    // nil with -no-client
 	api       http.Handler
 	doors     []net.Listener // for people and tools
 	inside    *loopback      // for the client part
@@ -82,7 +92,7 @@ func openAgent(c machineConfig) (_ *running, err error) {
 	if err := r.offer(c.listenUnix(c.dir.socket())); err != nil {
 		c.logger.Warn("no unix socket for the API", "err", err)
 	}
-	for _, part := range []func() error{r.openIdentity, r.openPort, r.openServer, r.openClient} {
+	for _, part := range []func() error{r.openIdentity, r.openPort, r.openGossip, r.openServer, r.openClient, r.openNames} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -161,8 +171,11 @@ func (r *running) openIdentity() (err error) {
 	return err
 }
 
-// openPort takes port 4647.
-func (r *running) openPort() error {
+// openPort takes port 4647, and finds out how other nodes are reached.
+func (r *running) openPort() (err error) {
+	if r.directory, err = openDirectory(r.dir.nodes(), r.logger); err != nil {
+		return err
+	}
 	listener, err := r.listenTCP(r.agent.RPCAddress(), "other nodes", "rpc")
 	if err != nil {
 		return err
@@ -171,14 +184,19 @@ func (r *running) openPort() error {
 	r.advertise = advertised(r.agent.Advertise.RPC, listener.Addr())
 	r.port = link.NewPort(link.PortConfig{Listener: listener, Identity: r.who, Logger: r.logger,
 		MayRaft: func(id cluster.ID) bool { return r.server != nil && r.server.MayRaft(id) }})
-	r.dialer = link.NewDialer(link.DialerConfig{Identity: r.who, Address: r.addressOf, Dial: r.dial})
+	r.dialer = link.NewDialer(link.DialerConfig{Identity: r.who, Address: r.directory.Address, Dial: r.dial})
+	r.transport = r.dialer.Transport()
 	return nil
 }
 
 func (r *running) openServer() (err error) {
+	if r.who.Role() != pki.RoleServer {
+		r.api = r.newFront()
+		return nil
+	}
 	r.server, err = server.Open(server.Config{
 		Dir: r.dir.server(), Identity: r.who, Bootstrap: r.agent.Bootstrap,
-		Raft: r.port.Raft(), Dialer: r.dialer, Advertise: r.advertise, Logger: r.logger, Reach: r.reach,
+		Raft: r.port.Raft(), Dialer: r.dialer, Advertise: r.advertise, Members: r.directory, Logger: r.logger, Reach: r.reach,
 	})
 	if err != nil {
 		return err
@@ -210,9 +228,6 @@ func advertised(configured string, bound net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// addressOf is where the node's port 4647 is.
-func (r *running) addressOf(cluster.ID) (string, bool) { return "", false }
-
 // reach is the way to the API of a node, for its own routes: this or another.
 func (r *running) reach(id cluster.ID) (server.Carry, error) {
 	switch {
@@ -233,6 +248,7 @@ func (r *running) openClient() error {
 	if err != nil {
 		return err
 	}
+	r.control = &control{client: servers, servers: r.directory.Servers, reach: r.straight}
 	reserved := c.Client.Reserved
 	r.client, err = agent.Open(agent.Config{
 		Dir: r.dir.client(), AllocDir: r.dir.allocs(), NodeID: r.id, Name: c.Name, Datacenter: c.Datacenter,
@@ -243,7 +259,7 @@ func (r *running) openClient() error {
 		ReservedPorts:  reserved.ReservedPorts,
 		MinDynamicPort: c.Client.MinDynamicPort, MaxDynamicPort: c.Client.MaxDynamicPort,
 		Attributes: map[string]string{"cluster.version": version, "cluster.processes": r.supervisor.Mode().String()},
-		Drivers:    r.drivers, Control: control{servers}, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
+		Drivers:    r.drivers, Control: r.control, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
 		GCInterval: c.Client.GCInterval, GCMaxAllocs: c.Client.GCMaxAllocs, GCDiskUsage: c.Client.GCDiskUsage, Logger: r.logger,
 		BootID: os.Getenv(envBootID),
 	})
@@ -271,33 +287,79 @@ func (r *running) greet(w io.Writer) {
 	fmt.Fprintf(w, "  data in %s, tasks kept by %s\n", r.dir, r.supervisor.Mode())
 }
 
-// Run works until ctx ends. The client part ends first, since it speaks to the server; the listeners go with it. Port 4647
-// is last: other servers learn of the end through it.
+// straight is a connection of its own to a server's API, for heartbeats.
+func (r *running) straight(id cluster.ID) *http.Transport {
+	if id == r.id {
+		return &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return r.inside.Dial(ctx) }}
+	}
+	return r.dialer.Transport()
+}
+
+// openNames takes port 8600, and port 53 of the node's address if that is free.
+func (r *running) openNames() (err error) {
+	if r.nameless {
+		return nil
+	}
+	r.names, err = dns.Open(dns.Config{
+		Listen: []string{r.agent.DNSAddress()}, Optional: r.containersDNS(), Node: r.id, Catalog: r.directory.Catalog,
+		Upstreams: dns.Upstreams("/etc/resolv.conf"), Logger: r.logger,
+	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen for DNS on %s: another program has that port: end it, or choose another with `ports { dns = … }`", r.agent.DNSAddress())
+	}
+	if err == nil {
+		r.open = append(r.open, closing(func() { r.names.Close() }))
+	}
+	return err
+}
+
+// containersDNS is where containers ask for names: they know no other port than 53.
+func (r *running) containersDNS() []string {
+	if address := r.nodeAddress(); r.client != nil && address.IsValid() && r.agent.Ports.DNS != 0 {
+		return []string{net.JoinHostPort(address.String(), "53")}
+	}
+	return nil
+}
+
+// Run works until ctx ends. Port 4647 and gossip are last: others learn of the end through them.
 func (r *running) Run(ctx context.Context) error {
-	wired, cut := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	unwired := make(chan error, 1)
-	go func() {
-		defer stop()
-		unwired <- r.port.Run(wired)
-	}()
+	wired, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	group, wired := errgroup.WithContext(wired)
+	defer context.AfterFunc(wired, stop)()
+	group.Go(func() error { return named("port 4647", r.port.Run(wired)) })
+	group.Go(func() error { return named("gossip", r.gossip.Run(wired)) })
+	group.Go(func() error { return r.directory.Run(wired) })
 	err := r.runParts(ctx)
 	cut()
 	r.dialer.Close()
-	return errors.Join(err, <-unwired)
+	r.transport.CloseIdleConnections()
+	if r.control != nil {
+		r.control.Close()
+	}
+	return errors.Join(err, group.Wait())
 }
 
+// runParts runs everything that needs the wire. The client part ends first, since it speaks to the server; the listeners go
+// with that.
 func (r *running) runParts(ctx context.Context) error {
 	servers, stopServers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServers()
 	group, servers := errgroup.WithContext(servers)
-	group.Go(func() error { return named("server", r.server.Run(servers)) })
+	if r.server != nil {
+		group.Go(func() error { return named("server", r.server.Run(servers)) })
+	}
 	for _, listener := range r.doors {
 		group.Go(func() error { return r.serve(servers, listener, r.api) })
 	}
-	group.Go(func() error { return r.serve(servers, r.port.HTTP(), r.api) })
+	group.Go(func() error { return r.serve(servers, r.port.HTTP(), r.peers()) })
 	group.Go(func() error { return r.serve(servers, r.inside, r.asSelf(r.api)) })
+	if r.names != nil {
+		group.Go(func() error { return named("DNS", r.names.Run(servers)) })
+	}
+	group.Go(func() error { return r.announce(ctx) })
 	group.Go(func() error {
 		defer stopServers()
 		ctx, cancel := context.WithCancel(ctx)
@@ -306,6 +368,24 @@ func (r *running) runParts(ctx context.Context) error {
 		return r.runClient(ctx)
 	})
 	return group.Wait()
+}
+
+// peers is the API for other nodes, on port 4647.
+func (r *running) peers() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc(gossipPath, r.serveGossip)
+	path, reach := r.dialer.ReachHandler()
+	mux.Handle(path, reach)
+	if r.server != nil {
+		path, progress := r.server.ProgressHandler()
+		mux.Handle(path, progress)
+		mux.Handle("/", r.api)
+		return mux
+	}
+	if r.client != nil {
+		mux.Handle("/v1/client/", r.client.Handler())
+	}
+	return mux
 }
 
 // runClient says that the agent is ready, and runs the client part if there is one. It ends with the supervisor.

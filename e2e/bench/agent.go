@@ -22,6 +22,7 @@ ports {
   http = 0
   rpc  = 0
   serf = 0
+  dns  = 0
 }
 plugin "raw_exec" {
   config { enabled = true }

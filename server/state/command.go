@@ -27,7 +27,11 @@ const (
 	KindDrainNode
 	KindEndDrain
 	KindSwapMeta
+	kindEnd // not a kind: new ones stand above
 )
+
+// NewestKind is the newest kind of command that this program understands.
+const NewestKind = int(kindEnd) - 1
 
 // Command is one change of the state as it stands in the log. At is always the proposer's time in unix
 // nanoseconds: the state has no clock. Where a command has a RequestID that is not empty, the same ID within

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server"
+	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/link"
+	"github.com/a43e60e4/cluster/server/state"
+)
+
+// front is the API of an agent that is no server: what it knows itself it answers, everything else a living server does.
+type front struct {
+	r     *running
+	local http.Handler // the routes of the agent itself
+}
+
+// frontPatience is how long a request waits for a server that answers.
+const frontPatience = 5 * time.Second
+
+// ServeHTTP passes the request on to servers, one after the other, until one takes it.
+func (f *front) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	if strings.HasPrefix(request.URL.Path, "/v1/agent/") || request.URL.Path == api.MetricsRead.Path {
+		f.local.ServeHTTP(w, request)
+		return
+	}
+	if err := f.pass(w, request); err != nil {
+		code := cluster.CodeOf(err)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set(cluster.HeaderError, string(code))
+		w.WriteHeader(code.Status())
+		io.WriteString(w, err.Error())
+	}
+}
+
+func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
+	if err := server.Guard(request); err != nil {
+		return err
+	}
+	again, err := server.Rewindable(request)
+	if err != nil {
+		return err
+	}
+	until := time.Now().Add(frontPatience)
+	for {
+		last := cluster.Errorf(cluster.CodeUnavailable, "no server is known")
+		for _, id := range f.r.directory.Servers() {
+			err := f.r.dialer.Carry(id, w, again())
+			if err == nil {
+				return nil
+			}
+			last = err
+			if !errors.Is(err, link.ErrUnsent) && request.Method != http.MethodGet {
+				return err
+			}
+			if request.Context().Err() != nil {
+				return err
+			}
+		}
+		if time.Now().After(until) {
+			return cluster.Errorf(cluster.CodeUnavailable, "No server of the cluster answers: %w", last)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-f.r.directory.Changed():
+		case <-request.Context().Done():
+			return request.Context().Err()
+		}
+	}
+}
+
+// newFront makes the API of this agent, which is no server.
+func (r *running) newFront() http.Handler {
+	return &front{r: r, local: server.NewHandler(server.HTTPConfig{
+		Core: stranger{state.New(), r.reach}, Logger: r.logger, Version: version,
+		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures,
+	})}
+}
+
+// stranger is the core of an API that has no state: only the agent's own routes go there.
+type stranger struct {
+	store *state.Store
+	reach func(cluster.ID) (server.Carry, error)
+}
+
+func (s stranger) Snapshot() *state.Snapshot     { return s.store.Snapshot() }
+func (s stranger) Store() *state.Store           { return s.store }
+func (s stranger) Barrier(context.Context) error { return errNoServer }
+func (s stranger) Leadership() server.Leadership { return server.Leadership{} }
+
+func (s stranger) Apply(context.Context, state.Command) (state.Result, error) {
+	return state.Result{}, errNoServer
+}
+
+func (s stranger) Reach(id cluster.ID) (server.Carry, error) { return s.reach(id) }
+
+var errNoServer = cluster.Errorf(cluster.CodeUnavailable, "this agent is no server")
