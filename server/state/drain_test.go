@@ -109,3 +109,24 @@ func TestCommandsOfDrainsStayReadable(t *testing.T) {
 		}
 	}
 }
+
+// What waited says nothing of what waits once another evaluation has taken over, also in the same plan.
+func TestCanceledEvaluationsQueueNothing(t *testing.T) {
+	s := newStore(t)
+	job := testJob("web")
+	s.do(&RegisterJob{At: s.now, Job: job, Eval: testEval(1, job)})
+	for _, waiting := range []uint32{2, 0xffff} { // IDs below and above
+		done, canceled := *testEval(1, job), *testEval(waiting, job)
+		done.ID, canceled.ID = id(1000+waiting), id(2000-waiting%1000)
+		canceled.Status, canceled.QueuedAllocations = cluster.EvalBlocked, map[string]int{"web": 1}
+		s.do(&UpsertEvals{At: s.now, Evals: []cluster.Evaluation{done, canceled}})
+		if got := s.Snapshot().JobSummary("default", "web").Summary["web"].Queued; got != 1 {
+			t.Errorf("%d are queued while one waits", got)
+		}
+		done.Status, done.QueuedAllocations, canceled.Status = cluster.EvalComplete, map[string]int{"web": 0}, cluster.EvalCanceled
+		s.do(&UpsertEvals{At: s.now, Evals: []cluster.Evaluation{done, canceled}})
+		if got := s.Snapshot().JobSummary("default", "web").Summary["web"].Queued; got != 0 {
+			t.Errorf("%d are queued after the plan", got)
+		}
+	}
+}

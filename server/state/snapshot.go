@@ -194,8 +194,8 @@ func (sn *Snapshot) JobSummary(namespace, id string) *cluster.JobSummary {
 	}
 	var newest *cluster.Evaluation
 	for eval := range sn.EvalsByJob(namespace, id) {
-		if eval.QueuedAllocations == nil {
-			continue
+		if eval.QueuedAllocations == nil || eval.Status == cluster.EvalCanceled {
+			continue // what is canceled was overtaken by the other one of the same plan
 		}
 		if newest == nil || cmp.Or(cmp.Compare(eval.ModifyIndex, newest.ModifyIndex), eval.ID.Compare(newest.ID)) > 0 {
 			newest = eval
