@@ -9,7 +9,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SECONDS_PER_FUZZ ?= 5
 GO := CGO_ENABLED=0 go
 
-.PHONY: build demo test e2e bench check fuzz cross clean
+.PHONY: build demo test e2e bench bench-failover check fuzz cross clean
 
 build: ## bin/cluster
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cluster ./cmd/cluster
@@ -45,6 +45,10 @@ fuzz: ## every fuzz target for some seconds
 
 bench: build bin/hello ## prints figures, asserts nothing
 	.ci/bench
+
+bench-failover: build bin/hello ## what a loss costs, on machines made of namespaces; needs root. FLAGS="-runs 3 -rows leader,client"
+	$(GO) build -trimpath -o bin/failover ./e2e/bench/failover
+	bin/failover $(FLAGS)
 
 clean:
 	rm -rf bin

@@ -31,15 +31,15 @@ func (f *Fleet) Somebody(ctx context.Context, ask func(context.Context, *api.Cli
 func (f *Fleet) Placed(ctx context.Context, job string) (map[string]string, error) {
 	var placed map[string]string
 	err := f.Somebody(ctx, func(ctx context.Context, client *api.Client) (err error) {
-		placed, err = Placed(ctx, client, job)
+		placed, err = Placed(ctx, client, job, api.Query{})
 		return err
 	})
 	return placed, err
 }
 
 // Placed is Fleet.Placed as one agent says it.
-func Placed(ctx context.Context, client *api.Client, job string) (map[string]string, error) {
-	allocs, _, err := client.JobAllocations(ctx, job, false, api.Query{})
+func Placed(ctx context.Context, client *api.Client, job string, q api.Query) (map[string]string, error) {
+	allocs, _, err := client.JobAllocations(ctx, job, false, q)
 	if err != nil {
 		return nil, err
 	}
