@@ -175,6 +175,11 @@ func AsNode(ctx context.Context, node cluster.ID) context.Context {
 	return context.WithValue(ctx, callerKey{}, Caller{Node: node})
 }
 
+// asServer makes requests with this context come from the server: for its own work in this process.
+func asServer(ctx context.Context, id cluster.ID) context.Context {
+	return context.WithValue(ctx, callerKey{}, Caller{Node: id, Server: true})
+}
+
 // callerOf is who sent the request. A server speaks for the caller whose request it forwards.
 func callerOf(hr *http.Request) Caller {
 	if caller, ok := hr.Context().Value(callerKey{}).(Caller); ok {
@@ -191,7 +196,7 @@ func callerOf(hr *http.Request) Caller {
 	caller.Node, caller.Server = id, role == pki.RoleServer
 	if forwarded := hr.Header.Get(headerForwarded); forwarded != "" && caller.Server {
 		caller.Node, _ = cluster.ParseID(hr.Header.Get(headerCaller))
-		caller.Server = false
+		caller.Server = caller.Node == id // it speaks for itself
 	}
 	return caller
 }
@@ -209,7 +214,19 @@ type policy func(c Caller, route api.Route, arg, namespace string) error
 
 // allowAll is the policy while there is no access control. What is a node's own stays its own.
 func allowAll(c Caller, route api.Route, arg, _ string) error {
-	if route.Needs != api.ActAsNode {
+	switch route.Needs {
+	case api.ActAsServer:
+		if !c.Server {
+			return cluster.Errorf(cluster.CodeForbidden, "Permission denied: only a server may do this")
+		}
+		return nil
+	case api.Trust:
+		if !c.Node.IsZero() && !c.Server {
+			return cluster.Errorf(cluster.CodeForbidden, "Permission denied: node %s may not say who belongs to the cluster: run this on a server", c.Node)
+		}
+		return nil
+	case api.ActAsNode:
+	default:
 		return nil
 	}
 	if id, err := cluster.ParseID(arg); err == nil && !id.IsZero() && id == c.Node {

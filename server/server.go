@@ -28,6 +28,7 @@ import (
 type Config struct {
 	Dir       string // the server's own, mode 0700
 	Identity  *link.Identity
+	Name      string       // of this node, for people
 	Bootstrap bool         // begin the log if it was not begun and the cluster was founded in Dir
 	Raft      net.Listener // of other servers' connections for Raft
 	Dialer    *link.Dialer // to other servers
@@ -57,6 +58,7 @@ type Server struct {
 	reports chan report
 	overlay overlay
 	leases  leases
+	holders holders
 	leading atomic.Bool                        // whether lead runs and its barrier has passed
 	planner func(scheduler.Input) cluster.Plan // scheduler.Schedule
 }
@@ -86,6 +88,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.takeReports(ctx) })
 	group.Go(func() error { return s.replica.watch(ctx) })
 	group.Go(func() error { return s.keepCertificate(ctx) })
+	group.Go(func() error { return s.fetchSeal(ctx) })
 	err := group.Wait() // Raft still answers: nobody waits for it in vain
 	return errors.Join(err, s.replica.close())
 }

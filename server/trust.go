@@ -21,6 +21,9 @@ const (
 	fileSeal   = "seal.key"  // this server's 32 bytes
 )
 
+// sealSize is the length of a seal's key in bytes.
+const sealSize = 32
+
 // Found begins a cluster: it makes an authority, whose key it leaves sealed in the server's directory, and the first
 // server's identity. If that was begun before and not ended, it begins anew.
 func Found(dir, identityDir string, id cluster.ID, now time.Time) error {
@@ -31,7 +34,7 @@ func Found(dir, identityDir string, id cluster.ID, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	seal := make([]byte, 32)
+	seal := make([]byte, sealSize)
 	rand.Read(seal)
 	sealed, err := authority.Seal(seal)
 	if err != nil {
@@ -50,6 +53,12 @@ func Found(dir, identityDir string, id cluster.ID, now time.Time) error {
 	}
 	if err := link.WriteFile(filepath.Join(dir, fileSealed), sealed); err != nil {
 		return fmt.Errorf("write sealed authority key: %w", err)
+	}
+	if err := os.MkdirAll(identityDir, 0o700); err != nil {
+		return fmt.Errorf("make identity directory: %w", err)
+	}
+	if err := link.WriteKeyring(identityDir, newKeyring()); err != nil {
+		return err
 	}
 	return link.WriteIdentity(identityDir, authority.PEM(), key, certificate)
 }
@@ -73,7 +82,7 @@ func (v *vault) seal() ([]byte, error) {
 	path := filepath.Join(v.dir, fileSeal)
 	seal, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && !founded(v.dir) {
-		seal = make([]byte, 32)
+		seal = make([]byte, sealSize)
 		rand.Read(seal)
 		err = link.WriteFile(path, seal)
 	}

@@ -24,7 +24,9 @@ const (
 	ReadNamespace  Capability = "namespace:read"
 	WriteNamespace Capability = "namespace:write"
 	WriteOperator  Capability = "operator:write"
-	ActAsNode      Capability = "node:self" // only the node that the request is about
+	ActAsNode      Capability = "node:self"   // only the node that the request is about
+	ActAsServer    Capability = "server:self" // only servers, for themselves
+	Trust          Capability = "trust"       // says who belongs to the cluster: people and servers, no other node
 )
 
 // Kind is how the server treats a route.

@@ -117,6 +117,12 @@ func (i *Identity) Leaf() *x509.Certificate { return i.certificate.Load().Leaf }
 // Public is the node's public key.
 func (i *Identity) Public() *ecdsa.PublicKey { return &i.key.PublicKey }
 
+// PublicDER is the node's public key, DER.
+func (i *Identity) PublicDER() ([]byte, error) { return x509.MarshalPKIXPublicKey(i.Public()) }
+
+// Dir is the directory that the identity is in.
+func (i *Identity) Dir() string { return i.dir }
+
 // Due reports whether the certificate should be renewed: half of its life is over, or it is of a time to come.
 func (i *Identity) Due(now time.Time) bool {
 	leaf := i.Leaf()

@@ -41,6 +41,8 @@ type PortConfig struct {
 	Identity *Identity
 	// MayRaft says whether a server of that ID may speak Raft to us; nil: we are no server.
 	MayRaft func(cluster.ID) bool
+	// Removed says whether the node of that ID is none of the cluster any more; nil: nobody was removed.
+	Removed func(cluster.ID) bool
 	Logger  *slog.Logger
 }
 
@@ -120,6 +122,9 @@ func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 	}
 	id, role := Conn{conn}.Peer()
 	switch {
+	case w.Removed != nil && w.Removed(id):
+		w.Logger.Debug("connection refused: the node was removed from the cluster", "node", id, "peer", conn.RemoteAddr().String())
+		conn.Close()
 	case protocol == ProtocolHTTP1:
 		w.http.put(ctx, conn)
 	case protocol == ProtocolRaft && role == pki.RoleServer && w.MayRaft != nil && w.MayRaft(id):
