@@ -19,6 +19,7 @@
 //	mover, sink     output: from named pipes into rotated files
 //	keep, keeper    a process that holds pipes and exits, for when the supervisor is killed
 //	upgrade         exec in place
+//	fence           kills allocations whose node has lost the servers
 //
 // What survives what: when the agent dies, nothing is lost. When the supervisor replaces itself by
 // exec, nothing is lost. When the supervisor is killed, with the agent or without, tasks go on, wait

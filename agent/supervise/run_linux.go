@@ -52,6 +52,7 @@ type supervisor struct {
 	mover    *mover
 	syncs    chan struct{}
 	keeper   keeper
+	fence    *fence
 
 	// gate is held for reading while something is forked or forgotten, and for writing over an exec.
 	gate sync.RWMutex
@@ -136,6 +137,9 @@ func open(c Config) (s *supervisor, err error) {
 	if err := s.occupy(b); err != nil {
 		return nil, err
 	}
+	if s.fence, err = openFence(filepath.Join(c.Dir, "fence.json"), s.boot, s.log); err != nil {
+		return nil, err
+	}
 	if err := s.adapt(); err != nil {
 		return nil, err
 	}
@@ -143,6 +147,7 @@ func open(c Config) (s *supervisor, err error) {
 	if err := s.recover(b.tasks()); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	s.spawn(s.keepFence)
 	if err := s.adoptAgent(b); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -130,6 +130,12 @@ func (x *session) answer(q request) (r reply) {
 		var st Stats
 		st, err = s.stats(q.Task)
 		r.Stats = &st
+	case verbGuard:
+		if q.Guard == nil {
+			err = errors.New("guard allocations: the request names none")
+			break
+		}
+		r.Fallen, err = s.fence.apply(*q.Guard, boottime())
 	default:
 		err = fmt.Errorf("this supervisor does not know the request %q: upgrade it", q.Verb)
 	}

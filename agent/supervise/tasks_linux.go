@@ -132,6 +132,9 @@ func (s *supervisor) start(spec Spec) (Status, error) {
 // supervisor would not find.
 func (s *supervisor) begin(t *task, env []string) error {
 	spec := t.rec.Spec
+	if err := s.fence.refuses(spec.ID); err != nil { // the task is listed: the fence finds it, or we the fence
+		return err
+	}
 	cred, err := credential(spec.User)
 	if err != nil {
 		return err

@@ -147,7 +147,10 @@ func (s *supervisor) upgrade(check error) {
 	if x != nil {
 		x.writing.Lock()
 	}
-	err := s.exec(s.bequest())
+	err := s.fence.save()
+	if err == nil {
+		err = s.exec(s.bequest())
+	}
 	if x != nil {
 		x.writing.Unlock()
 		x.resume()

@@ -23,6 +23,7 @@ const (
 	verbList   verb = "list"
 	verbForget verb = "forget"
 	verbStats  verb = "stats"
+	verbGuard  verb = "guard"
 )
 
 // request is what the agent sends. Every request may be carried out twice without harm, except
@@ -33,6 +34,7 @@ type request struct {
 	Task   string `json:",omitempty"`
 	Signal int    `json:",omitempty"`
 	Spec   *Spec  `json:",omitempty"`
+	Guard  *guard `json:",omitempty"`
 }
 
 // reply is what the supervisor sends: the answer to the request with its ID or, with ID 0, an exit
@@ -44,6 +46,7 @@ type reply struct {
 	List   []Status   `json:",omitempty"`
 	Stats  *Stats     `json:",omitempty"`
 	Hello  *hello     `json:",omitempty"`
+	Fallen []string   `json:",omitempty"` // allocations that the fence has killed
 }
 
 // hello is what an agent needs to know of its supervisor.
@@ -53,7 +56,7 @@ type hello struct {
 	Mode Mode
 }
 
-// wireError carries an error over the connection; errors.Is works on the other side for the two
+// wireError carries an error over the connection; errors.Is works on the other side for the three
 // errors of this package.
 type wireError struct {
 	Code string `json:",omitempty"`
@@ -72,6 +75,8 @@ func codeOf(err error) string {
 		return "unknown"
 	case errors.Is(err, ErrEnded):
 		return "ended"
+	case errors.Is(err, ErrFenced):
+		return "fenced"
 	}
 	return ""
 }
