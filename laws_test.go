@@ -19,6 +19,7 @@ const module = "github.com/a43e60e4/cluster"
 // A folder that is not listed may import none.
 var mayImport = map[string][]string{
 	"agent":              {"driver"},
+	"agent/gossip":       {"agent/gossip/gossiptest"}, // tests only
 	"cmd/cluster":        {"*"},
 	"driver/docker":      {"driver"},
 	"driver/drivertest":  {"driver"},
@@ -56,7 +57,7 @@ var mayUse = map[string][]string{
 	"github.com/zclconf/go-cty":            {"jobspec", "cmd/cluster"},
 	"github.com/agext/levenshtein":         {"jobspec", "cmd/cluster"},
 	"go.etcd.io/bbolt":                     {"server"},
-	"golang.org/x/net":                     {"driver/docker", "agent/dns"},
+	"golang.org/x/net":                     {"driver/docker", "agent/dns", "e2e/bench"},
 	"golang.org/x/sync":                    {"agent", "agent/gossip", "agent/dns", "server", "server/link", "cmd/cluster", "scheduler", "driver/docker", "driver/rawexec"},
 	"golang.org/x/sys":                     {"agent", "agent/dns", "e2e", "e2e/lan", "agent/supervise", "cmd/cluster", "driver", "driver/docker", "driver/rawexec", "driver/drivertest"},
 	"golang.org/x/term":                    {"cmd/cluster"},

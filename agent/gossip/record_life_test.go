@@ -36,7 +36,7 @@ func TestForgedPartsAreRefused(t *testing.T) {
 		w.nodes[idOf(1)] = nodes[1]
 		w.mu.Unlock()
 
-		time.Sleep(2 * time.Minute)
+		w.pass(2 * time.Minute)
 		for _, n := range nodes {
 			if m := n.see(idOf(1)); !slices.Equal(words(m), []string{"I am 1"}) || m.Registration != 1 {
 				t.Errorf("node 1 says %q (registration %d)", words(m), m.Registration)
@@ -55,8 +55,8 @@ func TestLargeRecordsAreFetched(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, w *world) {
 		nodes := w.startAll(4)
 		var text []string
-		for i := range 3000 {
-			text = append(text, fmt.Sprintf("%d %s", i, strings.Repeat("x", 600)))
+		for i := range 1500 {
+			text = append(text, fmt.Sprintf("%d %s", i, strings.Repeat("x", 300)))
 		}
 		text = append(text, strings.Repeat("large", 10000))
 		packets, before := w.net.Sent()
@@ -66,9 +66,9 @@ func TestLargeRecordsAreFetched(t *testing.T) {
 				return !slices.ContainsFunc(nodes, func(n *node) bool { return !slices.Equal(words(n.see(idOf(1))), text) })
 			}
 		}
-		took := w.eventually(10*time.Second, "3000 parts", everywhere(nodes))
+		took := w.eventually(10*time.Second, "1500 parts", everywhere(nodes))
 		after, bytes := w.net.Sent()
-		t.Logf("3000 parts are everywhere after %v; %d packets, %d bytes meanwhile", took, after-packets, bytes-before)
+		t.Logf("1500 parts are everywhere after %v; %d packets, %d bytes meanwhile", took, after-packets, bytes-before)
 
 		text[1234] = "changed"
 		say(t, nodes[1], text...)
@@ -111,7 +111,7 @@ func TestRecordsAreSeenAsTheyWerePublished(t *testing.T) {
 						t.Fatalf("node %d sees a mix: %q", j, got)
 					}
 				}
-				time.Sleep(20 * time.Millisecond)
+				w.pass(20 * time.Millisecond)
 			}
 		}
 		for j := range nodes {
@@ -132,7 +132,7 @@ func TestWhatTheDeadSaidIsLearned(t *testing.T) {
 		nodes := w.startAll(3)
 		nodes[2].stop(w)
 		w.eventually(4*time.Second, "dead", func() bool { return see(nodes[:2], idOf(2), cluster.MemberDead) })
-		time.Sleep(10 * time.Minute)
+		w.pass(10 * time.Minute)
 		nodes[1].stop(w)
 		nodes[1] = w.start(1)
 		w.eventually(5*time.Second, "learned", func() bool {
@@ -169,7 +169,7 @@ func TestMembersAreRememberedOnDiskAndIdleWritesNothing(t *testing.T) {
 		n := w.startAt(atOf(3), c)
 		say(t, n, "I remember")
 		w.eventually(5*time.Second, "joined", func() bool { return see(nodes, idOf(3), cluster.MemberAlive) })
-		time.Sleep(5 * time.Second)
+		w.pass(5 * time.Second)
 		path := filepath.Join(dir, "gossip.json")
 		if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), atOf(2).String()) {
 			t.Errorf("%v: %s", err, text)
@@ -177,7 +177,7 @@ func TestMembersAreRememberedOnDiskAndIdleWritesNothing(t *testing.T) {
 		if err := os.Rename(path, path+".kept"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Minute)
+		w.pass(10 * time.Minute)
 		if _, err := os.Stat(path); err == nil {
 			t.Error("ten idle minutes wrote the file")
 		}
@@ -208,12 +208,12 @@ func TestMembersAreRememberedOnDiskAndIdleWritesNothing(t *testing.T) {
 func TestIdleTraffic(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, w *world) {
 		nodes := w.startAll(10)
-		time.Sleep(time.Minute)
+		w.pass(time.Minute)
 		packets, bytes := w.net.Sent()
 		version := nodes[0].View().Version
-		time.Sleep(10 * time.Minute)
+		w.pass(2 * time.Minute)
 		packets2, bytes2 := w.net.Sent()
-		t.Logf("10 idle nodes: %.1f packets and %.0f bytes a second each", float64(packets2-packets)/6000, float64(bytes2-bytes)/6000)
+		t.Logf("10 idle nodes: %.1f packets and %.0f bytes a second each", float64(packets2-packets)/1200, float64(bytes2-bytes)/1200)
 		if v := nodes[0].View().Version; v != version {
 			t.Errorf("the view changed from %d to %d without a cause", version, v)
 		}

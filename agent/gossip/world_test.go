@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -232,12 +233,12 @@ func (w *world) eventually(limit time.Duration, what string, ok func() bool) tim
 		if time.Since(began) > limit {
 			w.t.Fatalf("%s: not within %v", what, limit)
 		}
-		time.Sleep(10 * time.Millisecond)
+		w.pass(10 * time.Millisecond)
 	}
 	return time.Since(began)
 }
 
-// all reports whether all nodes see the member in a state.
+// see reports whether all nodes, itself aside, see the member in a state.
 func see(nodes []*node, id cluster.ID, state cluster.MemberState) bool {
 	for _, n := range nodes {
 		if n.id != id && n.see(id).State != state {
@@ -245,4 +246,10 @@ func see(nodes []*node, id cluster.ID, state cluster.MemberState) bool {
 		}
 	}
 	return true
+}
+
+// pass lets so much fake time go by.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
