@@ -46,6 +46,34 @@ func TestCrashIsDeadEverywhereWithinThreeSeconds(t *testing.T) {
 	}
 }
 
+// A node that has just come through a cut doubts itself and probes slowly; with two or three nodes nobody tells it better.
+func TestCrashAfterRecoveryIsFoundInTime(t *testing.T) {
+	for _, size := range []int{2, 3} {
+		var worst time.Duration
+		for seed := range uint64(10) {
+			bubble(t, seed, func(t *testing.T, w *world) {
+				nodes := w.startAll(size)
+				w.net.Isolate(atOf(1))
+				rest := slices.Delete(slices.Clone(nodes), 1, 2)
+				w.eventually(4*time.Second, "dead everywhere", func() bool { return see(rest, idOf(1), cluster.MemberDead) })
+				w.pass(20 * time.Second)
+				w.net.Heal()
+				w.eventually(30*time.Second, "back", func() bool {
+					return agree(nodes, func(i int) []string { return []string{fmt.Sprintf("I am %d", i)} })
+				})
+				w.pass(1500 * time.Millisecond)
+				w.net.Isolate(atOf(1))
+				took := w.eventually(4*time.Second, "dead again", func() bool { return see(rest, idOf(1), cluster.MemberDead) })
+				worst = max(worst, took)
+			})
+		}
+		t.Logf("%d nodes: a crash 1.5 s after a recovery is known after %v at most", size, worst)
+		if worst > 3*time.Second {
+			t.Errorf("%v is too late", worst)
+		}
+	}
+}
+
 func TestCutHealsByItself(t *testing.T) {
 	for seed := range uint64(3) {
 		bubble(t, seed, func(t *testing.T, w *world) {
@@ -280,6 +308,9 @@ func TestLeftForGood(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.eventually(time.Second, "left", func() bool { return see(nodes[:2], idOf(2), cluster.MemberLeft) })
+		if err := nodes[2].Publish(nil); err == nil {
+			t.Error("who left publishes")
+		}
 		nodes[2].stop(w)
 		if got := words(nodes[0].see(idOf(2))); got != nil {
 			t.Errorf("who left says %q", got)
@@ -323,5 +354,37 @@ func TestForgottenStaysForgotten(t *testing.T) {
 		w.eventually(40*time.Second, "back by itself", func() bool {
 			return agree(nodes, func(i int) []string { return []string{fmt.Sprintf("I am %d", i)} })
 		})
+	})
+}
+
+// What was published last is out when Flush returns: a process may end then.
+func TestFlushedIsToldThoughTheProcessEnds(t *testing.T) {
+	for seed := range uint64(5) {
+		bubble(t, seed, func(t *testing.T, w *world) {
+			nodes := w.startAll(4)
+			say(t, nodes[2], "I restart")
+			began := time.Now()
+			if err := nodes[2].Flush(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(began)
+			nodes[2].stop(w)
+			w.eventually(time.Second, "told", func() bool {
+				return !slices.ContainsFunc(nodes[:2], func(n *node) bool { return !slices.Equal(words(n.see(idOf(2))), []string{"I restart"}) })
+			})
+			if took > 3*time.Second {
+				t.Errorf("flushed after %v", took)
+			}
+		})
+	}
+	bubble(t, 1, func(t *testing.T, w *world) { // nobody to tell
+		n := w.start(0)
+		say(t, n, "alone")
+		if err := n.Flush(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := n.Leave(context.Background()); err != nil {
+			t.Error(err)
+		}
 	})
 }
