@@ -3,7 +3,7 @@ package dns_test
 import (
 	"context"
 	"fmt"
-	"net"
+
 	"net/netip"
 	"slices"
 	"strings"
@@ -126,17 +126,6 @@ func text(m *upstream.Msg) string {
 		}
 	}
 	return b.String()
-}
-
-// freePort reports an address on loopback that nobody listens on.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func waitFor(t testing.TB, what string, is func() bool) {
