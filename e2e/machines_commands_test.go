@@ -28,7 +28,7 @@ var machineVerbs = map[string]struct {
 }{
 	"machines": {1, (*site).machines}, "start": {2, (*site).start}, "join": {3, (*site).join}, "again": {1, (*site).again},
 	"ready": {1, (*site).ready}, "off": {1, (*site).off}, "crash": {2, (*site).crash}, "end": {1, (*site).end},
-	"suspend": {1, (*site).suspend}, "resume": {1, (*site).resume}, "readdress": {1, (*site).readdress},
+	"suspend": {1, (*site).suspend}, "resume": {1, (*site).resume}, "readdress": {1, (*site).readdress}, "inherit": {2, (*site).inherit},
 	"cut": {1, (*site).cut}, "loss": {1, (*site).loss}, "delay": {1, (*site).delay}, "block": {2, (*site).block},
 	"heal": {0, (*site).heal}, "pause": {1, (*site).pause},
 	"eventually": {4, (*site).eventually}, "holds": {5, (*site).holds}, "runs": {2, (*site).runs}, "where": {2, (*site).where},
@@ -164,6 +164,10 @@ func (s *site) readdress(args []string) error {
 		}
 	}
 	return nil
+}
+
+func (s *site) inherit(args []string) error {
+	return s.node(args[0]).Inherit(s.node(args[1]).Machine)
 }
 
 func (s *site) cut(args []string) error {

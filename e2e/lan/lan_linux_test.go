@@ -386,6 +386,11 @@ func TestAddressesChange(t *testing.T) {
 			t.Errorf("%s answers still", before[i])
 		}
 	}
+	was := b.Address()
+	check(t, a.Inherit(b))
+	if a.Address() != was || b.Address() == was {
+		t.Errorf("a has %s, b has %s", a.Address(), b.Address())
+	}
 }
 
 // TestNothingIsLeft leaves a LAN as a process does that is killed, and opens another.

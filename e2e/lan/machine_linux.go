@@ -152,6 +152,17 @@ func (m *Machine) Readdress() error {
 	return m.Move(own...)
 }
 
+// Inherit gives the machine the addresses of another, which gets some that none has had.
+func (m *Machine) Inherit(other *Machine) error {
+	other.mu.Lock()
+	own := other.own
+	other.mu.Unlock()
+	if err := other.Readdress(); err != nil {
+		return err
+	}
+	return m.Move(own...)
+}
+
 // Move gives the machine other addresses, those of another machine even. Open connections of the old ones hang.
 func (m *Machine) Move(addresses ...netip.Prefix) error {
 	m.mu.Lock()
