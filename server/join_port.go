@@ -132,8 +132,13 @@ func (p *JoinPort) join(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		return http.NewRequestWithContext(asServer(r.Context(), p.Identity.ID()), http.MethodPut, api.NodeAdmit.Path, bytes.NewReader(text))
+		return http.NewRequestWithContext(asServer(within(r), p.Identity.ID()), http.MethodPut, api.NodeAdmit.Path, bytes.NewReader(text))
 	})
+}
+
+// within is the context of a request that this process makes for the stranger: it came in at no address of people's.
+func within(r *http.Request) context.Context {
+	return context.WithValue(r.Context(), http.LocalAddrContextKey, nil)
 }
 
 // readJoin reads what a stranger sent. Unknown fields are for newer versions.
@@ -161,7 +166,7 @@ func (p *JoinPort) renew(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		return http.NewRequestWithContext(AsNode(r.Context(), node), http.MethodPut, api.SelfRenew.URL(node.String()), bytes.NewReader(text))
+		return http.NewRequestWithContext(AsNode(within(r), node), http.MethodPut, api.SelfRenew.URL(node.String()), bytes.NewReader(text))
 	})
 }
 
