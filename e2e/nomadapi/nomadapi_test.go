@@ -75,6 +75,7 @@ func TestAJobsLife(t *testing.T) {
 	followDeployment(t, client, id, alloc)
 	readFiles(t, client, alloc)
 	followLogs(t, client, alloc)
+	alloc = drainNode(t, client, alloc)
 
 	eval, _, err := jobs.Deregister(id, false, nil)
 	if err != nil || eval == "" {
@@ -326,4 +327,42 @@ func followLogs(t *testing.T, client *api.Client, alloc *api.Allocation) {
 	if !strings.HasPrefix(text.String(), "line 1\nline 2\nline 3\n") {
 		t.Errorf("logs begin with %.60q", cmp.Or(text.String(), "nothing"))
 	}
+}
+
+// drainNode empties the allocation's node, follows that to its end, and opens the node again: another allocation runs then.
+func drainNode(t *testing.T, client *api.Client, alloc *api.Allocation) *api.Allocation {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	nodes := client.Nodes()
+	begun, err := nodes.UpdateDrainOpts(alloc.NodeID, &api.DrainOptions{DrainSpec: &api.DrainSpec{Deadline: time.Second}, Meta: map[string]string{"message": "disk"}}, nil)
+	if err != nil || begun.NodeModifyIndex == 0 {
+		t.Fatalf("drain: %+v, %v", begun, err)
+	}
+	node, _, err := nodes.Info(alloc.NodeID, nil)
+	if err != nil || !node.Drain && node.LastDrain.Status != api.DrainStatusComplete || node.SchedulingEligibility != api.NodeSchedulingIneligible || node.LastDrain.Meta["message"] != "disk" {
+		t.Errorf("while it is drained: %+v, %v", node, err)
+	}
+	var said []string
+	for message := range nodes.MonitorDrain(ctx, alloc.NodeID, begun.NodeModifyIndex, false) {
+		said = append(said, message.String())
+		if message.Level == api.MonitorMsgLevelError {
+			t.Errorf("follow drain: %s", message)
+		}
+	}
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "complete") || !strings.Contains(text, "have stopped") {
+		t.Errorf("follow drain: it says %s", text)
+	}
+	waitStopped(t, client, alloc.ID)
+	if _, err := nodes.ToggleEligibility(alloc.NodeID, true, nil); err != nil {
+		t.Errorf("make eligible: %v", err)
+	}
+	next := waitRunning(t, client, alloc.JobID)
+	if _, _, err := nodes.ForceEvaluate(alloc.NodeID, nil); err != nil {
+		t.Errorf("evaluate node: %v", err)
+	}
+	if _, _, err := nodes.Purge(alloc.NodeID, nil); err == nil || !strings.Contains(err.Error(), "it is ready") {
+		t.Errorf("purge a node that lives: %v", err)
+	}
+	return next
 }
