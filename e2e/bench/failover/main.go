@@ -29,7 +29,6 @@ type bench struct {
 	settle         time.Duration // between runs, with everything whole
 	window         time.Duration // how long the calm is watched
 	idle           time.Duration // how long the idle nodes are watched
-	second         time.Duration // how long one load of questions lasts
 	keep           bool
 	fleets         int // made so far
 }
@@ -48,7 +47,6 @@ var rows = []struct {
 	{"loss30", "moves and restarts at a loss of 30 %", (*bench).loss30},
 	{"busy", "moves and restarts with all cores busy", (*bench).busy},
 	{"blips", "moves and restarts in cuts of 1 s every 20 s", (*bench).blips},
-	{"dns", "DNS answers per second on one node, and latency at half of it", (*bench).names},
 	{"idle", "traffic and CPU of 5 idle nodes", (*bench).idleNodes},
 }
 
@@ -58,7 +56,6 @@ func main() {
 	flag.DurationVar(&b.settle, "settle", 3*time.Second, "how long everything must be whole before the next loss")
 	flag.DurationVar(&b.window, "window", 10*time.Minute, "how long the calm is watched")
 	flag.DurationVar(&b.idle, "idle", time.Minute, "how long idle nodes are watched")
-	flag.DurationVar(&b.second, "load", 5*time.Second, "how long a load of questions lasts")
 	flag.BoolVar(&b.keep, "keep", false, "keep the machines' directories with their logs")
 	chosen := flag.String("rows", "", "only these rows, by comma; all: "+names())
 	flag.StringVar(&b.program, "program", "bin/cluster", "the program under test")
