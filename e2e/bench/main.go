@@ -35,6 +35,7 @@ var rows = []struct {
 	{"latency", (*bench).latency},
 	{"tasks", (*bench).tasks},
 	{"idle", (*bench).idleNode},
+	{"dns", (*bench).names},
 }
 
 func main() {
