@@ -65,6 +65,7 @@ type Config struct {
 	Attributes     map[string]string        // more of them; they win over those found
 	Drivers        map[string]driver.Driver // by name
 	Control        Control
+	Fence          Fence // nil: tasks of groups with stop_on_client_after are not started
 
 	Heartbeat      time.Duration // between two renewals of the lease; 0: 0.5 s
 	StopTasks      bool          // at the end of Run end all tasks; otherwise they go on and are found again

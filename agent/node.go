@@ -37,6 +37,9 @@ type Node struct {
 	changed chan struct{}                // holds one token while self has news for the servers
 	offers  chan struct{}                // holds one token while Endpoints may have changed
 
+	fencing sync.Mutex // guards guards
+	guards  guards
+
 	collecting sync.Mutex // held while allocations that ended are removed
 
 	mu      sync.Mutex // guards what follows
@@ -68,6 +71,7 @@ func Open(config Config) (*Node, error) {
 	}
 	n := &Node{
 		config: config, log: config.Logger.With("node", id.String()), boot: config.BootID, probe: probe,
+		guards:  guards{leased: make(chan struct{}), told: map[cluster.ID]bool{}},
 		changed: make(chan struct{}, 1), offers: make(chan struct{}, 1), runners: map[cluster.ID]*runner{}, gone: map[cluster.ID]bool{},
 	}
 	if n.boot == "" {
@@ -404,7 +408,12 @@ func (n *Node) speak(ctx context.Context, self *cluster.Node, register bool) (St
 	}
 	ctx, cancel := context.WithTimeout(ctx, leasePatience)
 	defer cancel()
-	return n.config.Control.Heartbeat(ctx, self.ID)
+	sent := Boottime() // a lease is as old as its renewal's sending
+	standing, err := n.config.Control.Heartbeat(ctx, self.ID)
+	if err == nil && standing.Leader {
+		n.renewed(ctx, sent)
+	}
+	return standing, err
 }
 
 func (n *Node) restUnlessChanged(ctx context.Context, d time.Duration) bool {

@@ -24,6 +24,7 @@ type record struct {
 	Watched    int64 // since when the health of this deployment is watched
 	GoodSince  int64 // since when all that health asks for holds; 0: it does not
 	Orphan     bool  // the servers know nothing of it any more
+	Fenced     bool  `json:",omitempty"` // the node had lost the servers for too long: it was killed for good
 }
 
 // recordVersion is the version that this program writes, and the newest that it reads.
@@ -175,7 +176,7 @@ func (r record) status() cluster.ClientStatus {
 		return cluster.ClientRunning
 	case waiting:
 		return cluster.ClientPending
-	case r.failed():
+	case r.failed() || r.Fenced:
 		return cluster.ClientFailed
 	}
 	return cluster.ClientComplete
@@ -433,6 +434,9 @@ func (r record) description() string {
 	case cluster.ClientRunning:
 		return "Tasks are running"
 	case cluster.ClientFailed:
+		if r.Fenced {
+			return "Killed: " + errFallen.Error()
+		}
 		return "Failed tasks"
 	case cluster.ClientComplete:
 		return "All tasks have completed"

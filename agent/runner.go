@@ -172,8 +172,8 @@ func (r *runner) advance(ctx context.Context) int64 {
 func (r *runner) want() want {
 	a := r.rec.Alloc
 	return want{
-		Stop:    a.Terminal() || r.rec.Orphan || r.closing,
-		Hurry:   r.closing,
+		Stop:    a.Terminal() || r.rec.Orphan || r.closing || r.rec.Fenced,
+		Hurry:   r.closing || r.rec.Fenced,
 		Blocked: r.node.holdsBack(a),
 	}
 }
@@ -350,6 +350,9 @@ func (r *runner) start(ctx context.Context, i int) {
 	r.act(ctx, i, func() {
 		defer cancel()
 		var t driver.Task
+		if err = r.node.enclose(attempt, rec.Alloc); err != nil {
+			return
+		}
 		if t, err = r.node.prepare(rec, i, id, d); err == nil {
 			kind = cluster.EventDriverFailure
 			err = d.Start(attempt, t, r.notices(ctx, i))

@@ -259,7 +259,7 @@ func (r *running) openClient() error {
 		ReservedPorts:  reserved.ReservedPorts,
 		MinDynamicPort: c.Client.MinDynamicPort, MaxDynamicPort: c.Client.MaxDynamicPort,
 		Attributes: map[string]string{"cluster.version": version, "cluster.processes": r.supervisor.Mode().String()},
-		Drivers:    r.drivers, Control: r.control, StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
+		Drivers:    r.drivers, Control: r.control, Fence: fenceOf(r.supervisor), StopTasks: c.Dev, MaxKillTimeout: c.Client.MaxKillTimeout,
 		GCInterval: c.Client.GCInterval, GCMaxAllocs: c.Client.GCMaxAllocs, GCDiskUsage: c.Client.GCDiskUsage, Logger: r.logger,
 		BootID: os.Getenv(envBootID),
 	})
