@@ -134,7 +134,7 @@ func TestSuspendedProcessReturns(t *testing.T) {
 		w.net.Suspend(atOf(2))
 		w.eventually(4*time.Second, "dead", func() bool { return see(nodes[:2], idOf(2), cluster.MemberDead) })
 		say(t, nodes[0], "news")
-		w.pass(10 * time.Minute)
+		w.pass(2 * time.Minute)
 		w.net.Resume(atOf(2))
 		took := w.eventually(30*time.Second, "back", func() bool {
 			return agree(nodes, func(i int) []string { return []string{[]string{"news", "I am 1", "I am 2"}[i]} })
@@ -284,7 +284,7 @@ func TestTwoClustersNeverMix(t *testing.T) {
 				config.Cluster, config.Keys = c.label, [][]byte{c.key}
 				config.Peers = func() []string { return []string{atOf(10).String()} }
 				w.startAt(atOf(2), config)
-				w.pass(5 * time.Minute)
+				w.pass(time.Minute)
 				if n := len(nodes[0].View().Members); n != 3 {
 					t.Errorf("%d members, want 3", n)
 				}
@@ -318,12 +318,12 @@ func TestLeftForGood(t *testing.T) {
 		w.net.Heal()
 		w.eventually(30*time.Second, "left for who missed it", func() bool { return see(nodes[3:], idOf(2), cluster.MemberLeft) })
 		before := nodes[0].Stats().Unjoined
-		w.pass(10 * time.Minute)
+		w.pass(3 * time.Minute)
 		if after := nodes[0].Stats().Unjoined; after != before {
 			t.Errorf("%d attempts to reach who left", after-before)
 		}
 		if !see([]*node{nodes[0], nodes[1], nodes[3]}, idOf(2), cluster.MemberLeft) {
-			t.Error("left is not what it is after ten minutes")
+			t.Error("left is not what it is later")
 		}
 		nodes[2] = w.start(2)
 		say(t, nodes[2], "I am 2")
@@ -341,12 +341,12 @@ func TestForgottenStaysForgotten(t *testing.T) {
 		}
 		w.net.Isolate(atOf(3))
 		w.eventually(4*time.Second, "dead", func() bool { return see(nodes[:3], idOf(3), cluster.MemberDead) })
-		w.pass(10 * time.Minute)
+		w.pass(2 * time.Minute)
 		if s := nodes[0].see(idOf(3)).State; s != cluster.MemberDead {
-			t.Errorf("a dead member is %v after ten minutes", s)
+			t.Errorf("a dead member is %v after two minutes", s)
 		}
 		nodes[0].Forget(idOf(3))
-		w.pass(10 * time.Minute) // the others know it still
+		w.pass(2 * time.Minute) // the others know it still
 		if m := nodes[0].see(idOf(3)); !m.ID.IsZero() {
 			t.Errorf("it is back: %+v", m)
 		}

@@ -121,7 +121,7 @@ func (r record) with(parts ...part) record {
 // known of can be; it is the one that everybody will have.
 func (r record) settled() record {
 	head, ok := newest(maps.Values(r.news))
-	if !ok {
+	if !ok || len(r.news)+len(r.base) < int(head.count) {
 		return r
 	}
 	base := make([]part, head.count)
