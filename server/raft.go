@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -326,9 +328,17 @@ func raftLogger(logger *slog.Logger) hclog.Logger {
 
 type sink struct{ logger *slog.Logger }
 
+// absences begin Raft's messages about servers that do not answer: there are several in a second for each of them, and
+// gossip has said so once.
+var absences = []string{"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to make pre-vote",
+	"failed to contact", "failed to pipeline", "appendEntries rejected", "failed to get previous log"}
+
 // Accept writes one message of Raft's to our log, a level lower.
 func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {
 	to := slog.LevelDebug
+	if slices.ContainsFunc(absences, func(begin string) bool { return strings.HasPrefix(message, begin) }) {
+		level = hclog.Debug
+	}
 	switch level {
 	case hclog.Error:
 		to = slog.LevelError
