@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Catalog is what the members of the cluster offer, by name and by address, as one node knows it. It never changes:
@@ -44,6 +43,9 @@ type addressOffer struct {
 	nodes    []string
 	services []ServiceName
 }
+
+// maxAddressServices is how many services an address is said to have at most.
+const maxAddressServices = 8
 
 // standing is what a node's own endpoints are worth.
 type standing uint8
@@ -153,8 +155,8 @@ func (c *Catalog) addEndpoint(e *CatalogEndpoint, how standing) {
 	name := ServiceName{Namespace: lower(e.Namespace), Service: lower(e.Service)}
 	c.namespaces[name.Namespace] = true
 	c.addTo(name, e, how)
-	for i, tag := range e.Tags {
-		if tag != "" && !slices.ContainsFunc(e.Tags[:i], func(t string) bool { return strings.EqualFold(t, tag) }) {
+	for _, tag := range e.Tags {
+		if tag != "" {
 			c.addTo(ServiceName{name.Namespace, name.Service, lower(tag)}, e, how)
 		}
 	}
@@ -162,7 +164,7 @@ func (c *Catalog) addEndpoint(e *CatalogEndpoint, how standing) {
 		return
 	}
 	at := c.address(e.Address)
-	if len(at.nodes) == 0 && !slices.Contains(at.services, name) {
+	if len(at.nodes) == 0 && len(at.services) < maxAddressServices && !slices.Contains(at.services, name) {
 		at.services = append(at.services, name)
 	}
 }
@@ -177,10 +179,18 @@ func (c *Catalog) addTo(name ServiceName, e *CatalogEndpoint, how standing) {
 	switch {
 	case !e.Passing || !e.Address.IsValid():
 	case how == standingShown:
-		o.shown = append(o.shown, e)
+		o.shown = appendOnce(o.shown, e)
 	case how == standingHidden:
-		o.hidden = append(o.hidden, e)
+		o.hidden = appendOnce(o.hidden, e)
 	}
+}
+
+// appendOnce appends the endpoint, unless it is there by the same tag, written twice.
+func appendOnce(to []*CatalogEndpoint, e *CatalogEndpoint) []*CatalogEndpoint {
+	if n := len(to); n > 0 && to[n-1] == e {
+		return to
+	}
+	return append(to, e)
 }
 
 // Service lists the endpoints to answer for the name, ordered by node. Known reports whether any node runs, or has run
@@ -212,7 +222,7 @@ func (c *Catalog) Node(name string) (addresses []netip.Addr, known bool) {
 	return o.shown, true
 }
 
-// Address says what is at the address: the nodes of which it is, or else the services that have an endpoint there.
+// Address says what is at the address: the nodes of which it is, or else some of the services that have an endpoint there.
 // Known is false if nothing of the cluster is.
 func (c *Catalog) Address(a netip.Addr) (nodes []string, services []ServiceName, known bool) {
 	at := c.addresses[a]

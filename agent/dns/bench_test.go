@@ -3,6 +3,7 @@ package dns
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -83,4 +84,36 @@ func TestAnAnswerCostsNoMemory(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { a.reply(out, packet, netip.IPv6Loopback(), 0) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// FuzzAnswer answers any question from a catalog made of any record: what is written is a packet, and never too long.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"i":"","a":"10.0.0.1","e":[{"s":"web","t":["v1"],"p":80,"o":true},{"s":"Web","p":81,"o":true,"a":"fd00::1"}]}`), "web", uint16(dns.TypeSRV), uint16(600))
+	f.Add([]byte(`{"e":[{"s":"a.b","t":[""],"o":true}],"n":"Team"}`), "v1.tag.web.team.ns", uint16(dns.TypeA), uint16(0))
+	f.Add([]byte(`{}`), "0a000001.addr.node", uint16(dns.TypeANY), uint16(65535))
+	z, err := newZone(Zone, cluster.ID{1}, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, part []byte, name string, kind, size uint16) {
+		r, err := cluster.DecodeRecord(cluster.ID{1}, [][]byte{[]byte(`{"n":"a node!","a":"10.0.0.1"}`), part})
+		if err != nil {
+			return
+		}
+		wire, ok := appendName(nil, append(strings.Split(name, "."), z.labels...)...)
+		if !ok {
+			return
+		}
+		packet := append([]byte{1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1}, append(wire, 0, byte(kind>>8), byte(kind), 0, 1)...)
+		packet = append(packet, 0, 0, 41, byte(size>>8), byte(size), 0, 0, 0, 0, 0, 0)
+		a := newAnswerer(z, &counts{}, (&machine{}).near)
+		a.use(cluster.NewCatalog([]cluster.Member{{Record: r, State: cluster.MemberAlive}}))
+		reply, _, what := a.reply(nil, packet, netip.IPv6Loopback(), 0)
+		if what != verdictReply || len(reply) > min(max(dns.MinMsgSize, int(size)), packetSize) {
+			t.Fatalf("%d, %d bytes", what, len(reply))
+		}
+		if err := new(dns.Msg).Unpack(reply); err != nil {
+			t.Fatalf("%x: %v", reply, err)
+		}
+	})
 }

@@ -249,7 +249,7 @@ func send(ctx context.Context, m *dns.Msg, network, upstream string) (*dns.Msg, 
 	if !r.Response || r.Id != m.Id {
 		return nil, fmt.Errorf("ask %s for %s: what came is no answer", upstream, m.Question[0].Name)
 	}
-	refused := len(r.Question) == 0 && r.Rcode != dns.RcodeSuccess
+	refused := len(r.Question) == 0 && r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError
 	if !refused && (len(r.Question) != 1 || !strings.EqualFold(r.Question[0].Name, m.Question[0].Name) || r.Question[0].Qtype != m.Question[0].Qtype) {
 		return nil, fmt.Errorf("ask %s for %s: it answers another question", upstream, m.Question[0].Name)
 	}

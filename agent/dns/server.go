@@ -60,7 +60,7 @@ func Open(config Config) (*Server, error) {
 	}
 	for _, address := range config.Optional {
 		if err := s.listen(address); err != nil {
-			config.Logger.Warn("an address for DNS is left out", "peer", address, "err", err)
+			config.Logger.Warn("names are not answered on one of the addresses", "err", fmt.Errorf("listen for DNS on %s: %w", address, err))
 		}
 	}
 	s.forward = newForwarder(config.Upstreams, s.isOurs(machine), &s.slow)

@@ -30,7 +30,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) error {
 			return err
 		}
 		if err != nil { // too many open files: it passes
-			if failures++; failures > 100 {
+			if failures++; failures > maxFailures {
 				return err
 			}
 			rest(ctx, time.Duration(failures)*10*time.Millisecond)

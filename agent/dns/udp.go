@@ -46,8 +46,9 @@ func (c plainConn) writeOne(m message) error {
 func (c plainConn) close() error { return c.conn.Close() }
 
 const (
-	batchSize = 64
-	oobSize   = 64
+	batchSize   = 64
+	oobSize     = 64
+	maxFailures = 100 // of reads one after another, in some five seconds
 )
 
 // batch is the memory of a reader.
@@ -76,10 +77,11 @@ func (s *Server) answerPackets(ctx context.Context, conn *packetConn, forwards *
 			return nil
 		}
 		if err != nil {
-			// An error may be about a packet sent before. One that stays is for good.
-			if failures++; failures > 100 {
+			// An error may be about a packet sent before, or pass. One that stays is for good.
+			if failures++; failures > maxFailures {
 				return err
 			}
+			rest(ctx, time.Duration(failures)*time.Millisecond)
 			continue
 		}
 		failures = 0

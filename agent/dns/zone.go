@@ -246,7 +246,7 @@ func (z *zone) target(c *cluster.Catalog, e *cluster.CatalogEndpoint) []string {
 	return []string{hex.EncodeToString(e.Address.AsSlice()), "addr", "node"}
 }
 
-// maxNames is how many names an address has at most.
+// maxNames is how many nodes an address is said to belong to at most.
 const maxNames = 8
 
 // reverse answers for an address of the cluster, and is nil for any other name.
@@ -268,7 +268,7 @@ func (z *zone) reverse(c *cluster.Catalog, name []string, q question) *answer {
 	for _, node := range nodes[:min(len(nodes), maxNames)] {
 		z.pointer(a, append(strings.Split(node, "."), "node"))
 	}
-	for _, s := range services[:min(len(services), maxNames)] {
+	for _, s := range services {
 		if s.Namespace == cluster.DefaultNamespace {
 			z.pointer(a, []string{s.Service})
 		} else {
