@@ -70,7 +70,8 @@ func (p *program) nodeDrain(name string) *cli.Command {
 			"and system jobs go last. What is left at the deadline goes at once. The command follows the drain to its end; interrupting it\n" +
 			"leaves the drain as it is. A drained node takes no new work until `-disable`, or `cluster node eligibility -enable`.",
 		example: "cluster node drain -enable 4d2ba53b\ncluster node drain -enable -deadline 10m -m \"new disk\" -self\ncluster node drain -disable 4d2ba53b",
-		flags: []cli.Flag{selfFlag(), detachFlag(),
+		flags: []cli.Flag{selfFlag(),
+			&cli.BoolFlag{Name: "detach", Usage: "return at once; the drain goes on"},
 			&cli.BoolFlag{Name: "enable", Usage: "begin the drain, or change it"},
 			&cli.BoolFlag{Name: "disable", Usage: "end the drain, and let the node take new work"},
 			&cli.BoolFlag{Name: "monitor", Usage: "only follow the drain that is under way"},
