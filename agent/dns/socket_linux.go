@@ -11,12 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// receiveBuffer is what the kernel keeps for each socket, at most: some thousand questions, of a fraction of a second.
+const receiveBuffer = 2 << 20
+
 // listenPackets opens several sockets of one address, among which the kernel shares the clients.
 func listenPackets(address string, readers int) ([]net.PacketConn, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var inner error
 		err := c.Control(func(fd uintptr) {
 			inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			// Questions wait here while the machine is too busy for us. Without privilege the system's limit holds.
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+			}
 		})
 		if err != nil {
 			return err
@@ -32,8 +39,6 @@ func listenPackets(address string, readers int) ([]net.PacketConn, error) {
 			}
 			return nil, err
 		}
-		// More than the default, for a burst; the system's limit may be lower.
-		_ = conn.(*net.UDPConn).SetReadBuffer(1 << 20)
 		all = append(all, conn)
 	}
 	return all, nil
