@@ -81,7 +81,8 @@ func TestCutHealsByItself(t *testing.T) {
 			one := []netip.AddrPort{atOf(0), atOf(1)}
 			other := []netip.AddrPort{atOf(2), atOf(3), atOf(4)}
 			w.net.Split(one, other)
-			w.eventually(5*time.Second, "cut", func() bool {
+			// Two of five find nobody else to confirm what they suspect: that takes them up to six times as long.
+			w.eventually(15*time.Second, "cut", func() bool {
 				return see(nodes[:2], idOf(4), cluster.MemberDead) && see(nodes[2:], idOf(0), cluster.MemberDead)
 			})
 			for i, n := range nodes {
