@@ -274,6 +274,9 @@ func (s *Server) serverAddresses() []link.ServerAddress {
 			continue
 		}
 		at := link.ServerAddress{ID: id, Address: s.addressOf(id, string(server.Address))}
+		if s.config.Gossip != nil {
+			at.Gossip = s.config.Gossip(id)
+		}
 		if id == s.config.Identity.ID() || members[id].State == cluster.MemberAlive {
 			living = append(living, at)
 		} else if server.Suffrage == raft.Voter {

@@ -486,13 +486,7 @@ func TestExpiredCertificatesRenewByTheirKey(t *testing.T) {
 		t.Fatalf("valid until %v: %v", who.Leaf().NotAfter, err)
 	}
 	// The node's own route, over a connection of members.
-	asked := link.NewDialer(link.DialerConfig{Identity: who, Address: func(cluster.ID) (string, bool) { return first.address, true }})
-	defer asked.Close()
-	self, err := api.New(api.Config{Address: link.URL(first.who.ID()), HTTP: &http.Client{Transport: asked.Transport()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer self.Close()
+	self, asked := first.asNode(who)
 	key, err := who.PublicDER()
 	if err != nil {
 		t.Fatal(err)
@@ -542,6 +536,18 @@ func TestExpiredCertificatesRenewByTheirKey(t *testing.T) {
 	if again, err := join(t, client, func(c *link.JoinConfig) { c.Node = who.ID() }); err != nil || first.Removed(again.ID()) {
 		t.Errorf("a removed node does not come back by a token: %v", err)
 	}
+}
+
+// asNode is the API of this server as a node uses it.
+func (h *house) asNode(who *link.Identity) (*api.Client, *link.Dialer) {
+	h.t.Helper()
+	dialer := link.NewDialer(link.DialerConfig{Identity: who, Address: func(cluster.ID) (string, bool) { return h.address, true }})
+	client, err := api.New(api.Config{Address: link.URL(h.who.ID()), HTTP: &http.Client{Transport: dialer.Transport()}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { client.Close(); dialer.Close() })
+	return client, dialer
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -605,13 +611,7 @@ func TestGossipKeysAreRotatedWithoutAGap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dialer := link.NewDialer(link.DialerConfig{Identity: who, Address: c.address})
-		defer dialer.Close()
-		ask, err := api.New(api.Config{Address: link.URL(first.who.ID()), HTTP: &http.Client{Transport: dialer.Transport()}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ask.Close()
+		ask, _ := first.asNode(who)
 		c.add(cluster.Member{Record: cluster.Record{Node: who.ID()}, State: cluster.MemberAlive})
 		keep(who, ask)
 	}
@@ -632,13 +632,7 @@ func TestGossipKeysAreRotatedWithoutAGap(t *testing.T) {
 		view, err := first.client.Keyring(t.Context())
 		return err == nil && slices.Equal(view.Waiting, []cluster.ID{first.who.ID()})
 	})
-	founder := link.NewDialer(link.DialerConfig{Identity: first.who, Address: c.address})
-	defer founder.Close()
-	ask, err := api.New(api.Config{Address: link.URL(first.who.ID()), HTTP: &http.Client{Transport: founder.Transport()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ask.Close()
+	ask, _ := first.asNode(first.who)
 	keep(first.who, ask)
 	first.eventually("the end of the rotation", func() bool {
 		view, err := first.client.Keyring(t.Context())

@@ -28,12 +28,13 @@ import (
 type Config struct {
 	Dir       string // the server's own, mode 0700
 	Identity  *link.Identity
-	Name      string       // of this node, for people
-	Bootstrap bool         // begin the log if it was not begun and the cluster was founded in Dir
-	Raft      net.Listener // of other servers' connections for Raft
-	Dialer    *link.Dialer // to other servers
-	Advertise string       // host:port at which other servers reach this one
-	Members   Members      // nil: this server is alone
+	Name      string                  // of this node, for people
+	Bootstrap bool                    // begin the log if it was not begun and the cluster was founded in Dir
+	Raft      net.Listener            // of other servers' connections for Raft
+	Dialer    *link.Dialer            // to other servers
+	Advertise string                  // host:port at which other servers reach this one
+	Gossip    func(cluster.ID) string // host:port of a node's gossip, "" if not known; nil: nobody knows
+	Members   Members                 // nil: this server is alone
 	Logger    *slog.Logger
 	// Reach is the way to the API of another server or, for its own routes (/v1/client/…), of a node.
 	Reach func(cluster.ID) (Carry, error)

@@ -48,9 +48,16 @@ func runSupervisor(ctx context.Context, start agentStart) error {
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
 	}
+	anew, err := keepToken(dir, start.Join, logger)
+	if err != nil {
+		return err
+	}
+	if anew {
+		return startAnew(self, start.Args)
+	}
 	status, err := supervise.Run(ctx, supervise.Config{
 		Dir:        dir.supervisor(),
-		Agent:      append([]string{self}, start.Args...),
+		Agent:      append([]string{self}, withoutJoin(start.Args)...),
 		Executable: self,
 		Version:    []string{"version"},
 		StopTasks:  start.Config.Dev,
@@ -99,6 +106,9 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 	}
 	c := machineConfig{agent: start.Config, dir: dir, logger: newLogger(start.Stderr, &start.Config), listen: net.Listen}
 	if err := c.openDrivers(client); err != nil {
+		return err
+	}
+	if err := c.join(ctx); err != nil {
 		return err
 	}
 	r, err := openAgent(c)

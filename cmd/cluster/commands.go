@@ -19,7 +19,10 @@ func (p *program) commands(args []string) []*cli.Command {
 		noun("eval", "look at evaluations: what was planned, and what could not be placed", p.evalList(), p.evalStatus("status")),
 		noun("deployment", "look at deployments: how far a changed job has come", p.deploymentList(), p.deploymentStatus()),
 		noun("server", "look at servers", p.serverMembers("members")),
-		noun("operator", "tools for those who run the cluster", p.operatorAPI()),
+		noun("operator", "tools for those who run the cluster", p.operatorAPI(),
+			noun("member", "say which nodes belong to the cluster", p.memberList(), p.memberRemove()),
+			noun("gossip", "tools for the gossip between nodes", noun("keyring", "look at the gossip's keys, and replace them", p.keyringList(), p.keyringRotate()))),
+		p.joinToken(),
 		noun("config", "work on configuration files", p.configValidate()),
 		p.status(),
 		p.version(),
@@ -44,12 +47,18 @@ func (p *program) agentCommand(args []string) *cli.Command {
 	return p.command(verb{
 		name: "agent", short: "run a node of the cluster in the foreground", local: true,
 		long: "Everything has a default; files of -config change it, flags change that. Interrupting the agent leaves the tasks\n" +
-			"running, to be found again at the next start; with -dev they end. A second interruption stops at once.",
-		example: "cluster agent -dev\ncluster agent -bootstrap -data-dir /var/lib/cluster -config /etc/cluster",
-		flags:   agentFlags(),
+			"running, to be found again at the next start; with -dev they end. A second interruption stops at once.\n" +
+			"A join token is a secret that others on this machine see on a command line, for a moment: standard input, @FILE and CLUSTER_JOIN\n" +
+			"keep it from them. It is of use at the first start alone; later ones need none.",
+		example: "cluster agent -dev\ncluster agent -bootstrap -data-dir /var/lib/cluster -config /etc/cluster\n" +
+			"cluster agent -join - < token\ncluster agent -join @/etc/cluster/token",
+		flags: agentFlags(),
 		run: func(c *call) error {
 			config, warnings, err := parseAgentFlags(c.Context)
 			start := agentStart{Config: config, Warnings: warnings, Args: args, Stdout: p.stdout, Stderr: p.stderr}
+			if err == nil {
+				start.Join, err = c.joinSource(&config)
+			}
 			if err != nil {
 				for _, w := range warnings {
 					c.out.warn("%s", w)

@@ -11,7 +11,7 @@ func TestCompletion(t *testing.T) {
 	s.run("run", "-detach", "testdata/jobs/web.hcl")
 	s.world.do("settle")
 	for line, want := range map[string]string{
-		"jo":                      "job",
+		"jo":                      "job join-token",
 		"job st":                  "status stop",
 		"job status w":            "web",
 		"job status -js":          "-json",

@@ -15,8 +15,10 @@ import (
 // the files, under the flags. What parseAgentFlags returns is valid and complete, and may be copied; its maps and
 // lists are shared by copies and must not be modified.
 type AgentConfig struct {
-	Dev       bool // everything in a temporary directory that goes with the agent; tasks end with it
-	Bootstrap bool // may make a new cluster of this server alone, if the data directory holds none
+	Dev bool // everything in a temporary directory that goes with the agent; tasks end with it
+	// RolesUnsaid is whether nothing said which parts the agent plays: then a join token may.
+	RolesUnsaid bool
+	Bootstrap   bool // may make a new cluster of this server alone, if the data directory holds none
 
 	Region     string `hcl:"region"`
 	Datacenter string `hcl:"datacenter"`

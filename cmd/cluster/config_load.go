@@ -20,6 +20,7 @@ func agentFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "dev", Usage: "one node on a temporary directory that ends with all its tasks, raw_exec on"},
 		&cli.BoolFlag{Name: "bootstrap", Usage: "begin a new cluster; later starts need it no more"},
+		joinFlag(),
 		&cli.StringSliceFlag{Name: "config", Usage: "read `FILE|DIR`; may be repeated, later ones win"},
 		&cli.StringFlag{Name: "data-dir", Usage: "keep everything under `DIR` (root: /var/lib/cluster, else ~/.local/share/cluster)"},
 		&cli.StringFlag{Name: "bind", Usage: "listen on this IP `ADDRESS` (0.0.0.0; with -dev 127.0.0.1)"},
@@ -58,6 +59,7 @@ func parseAgentFlags(c *cli.Context) (AgentConfig, []Warning, error) {
 func (c *AgentConfig) finish() error {
 	if c.Server.Enabled == roleUnsaid && c.Client.Enabled == roleUnsaid {
 		c.Server.Enabled, c.Client.Enabled = roleOn, roleOn
+		c.RolesUnsaid = true
 	}
 	c.Bootstrap = c.Bootstrap || c.Server.BootstrapExpect == 1
 	if c.DataDir != "" {

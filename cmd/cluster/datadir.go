@@ -28,6 +28,7 @@ func (d dataDir) client() string     { return filepath.Join(string(d), "client")
 func (d dataDir) allocs() string     { return filepath.Join(string(d), "alloc") }
 func (d dataDir) supervisor() string { return filepath.Join(string(d), "supervisor") }
 func (d dataDir) docker() string     { return filepath.Join(string(d), "docker") }
+func (d dataDir) joinToken() string  { return filepath.Join(string(d), "join-token") }
 func (d dataDir) socket() string     { return filepath.Join(string(d), "api.sock") }
 
 // openDataDir makes the directory if it is not there, and refuses one that a newer program wrote.

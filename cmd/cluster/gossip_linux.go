@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -54,18 +52,6 @@ func (r *running) openGossip() error {
 		g.Run(ended)
 	}))
 	return nil
-}
-
-// gossipKeys are the keys that this node knows.
-func (r *running) gossipKeys() [][]byte {
-	path := filepath.Join(r.dir.identity(), "gossip.key")
-	key, err := os.ReadFile(path)
-	if err != nil {
-		key = make([]byte, 32)
-		rand.Read(key)
-		link.WriteFile(path, key)
-	}
-	return [][]byte{key}
 }
 
 // advertiseGossip is the address that others gossip with, "" for the one that is bound.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -61,10 +62,12 @@ type running struct {
 	transport *http.Transport // to other nodes, beside the dialer's own: for gossip
 	directory *directory
 	gossip    *gossip.Gossip
-	names     *dns.Server    // nil with nameless
-	server    *server.Server // nil on a node that is a client alone
-	control   *control       // nil with -no-client
-	client    *agent.Node    // nil with -no-client
+	names     *dns.Server                  // nil with nameless
+	server    *server.Server               // nil on a node that is a client alone
+	control   *control                     // nil with -no-client
+	strangers *server.JoinPort             // nil on a node that is a client alone
+	removed   atomic.Pointer[[]cluster.ID] // nodes that were removed from the cluster, ascending; nil while nobody has said
+	client    *agent.Node                  // nil with -no-client
 	api       http.Handler
 	doors     []net.Listener // for people and tools
 	inside    *loopback      // for the client part
@@ -92,7 +95,7 @@ func openAgent(c machineConfig) (_ *running, err error) {
 	if err := r.offer(c.listenUnix(c.dir.socket())); err != nil {
 		c.logger.Warn("no unix socket for the API", "err", err)
 	}
-	for _, part := range []func() error{r.openIdentity, r.openPort, r.openGossip, r.openServer, r.openClient, r.openNames} {
+	for _, part := range []func() error{r.openIdentity, r.openPort, r.openGossip, r.openServer, r.openStrangers, r.openClient, r.openNames} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -176,13 +179,16 @@ func (r *running) openPort() (err error) {
 	if r.directory, err = openDirectory(r.dir.nodes(), r.logger); err != nil {
 		return err
 	}
+	if err := r.directory.learn(r.who.Dir()); err != nil {
+		r.logger.Warn("the servers that this node joined through cannot be read", "err", err)
+	}
 	listener, err := r.listenTCP(r.agent.RPCAddress(), "other nodes", "rpc")
 	if err != nil {
 		return err
 	}
 	r.open = append(r.open, listener)
 	r.advertise = advertised(r.agent.Advertise.RPC, listener.Addr())
-	r.port = link.NewPort(link.PortConfig{Listener: listener, Identity: r.who, Logger: r.logger,
+	r.port = link.NewPort(link.PortConfig{Listener: listener, Identity: r.who, Logger: r.logger, Removed: r.isRemoved,
 		MayRaft: func(id cluster.ID) bool { return r.server != nil && r.server.MayRaft(id) }})
 	r.dialer = link.NewDialer(link.DialerConfig{Identity: r.who, Address: r.directory.Address, Dial: r.dial})
 	r.transport = r.dialer.Transport()
@@ -194,8 +200,11 @@ func (r *running) openServer() (err error) {
 		r.api = r.newFront()
 		return nil
 	}
+	if err := os.MkdirAll(r.dir.server(), 0o700); err != nil {
+		return fmt.Errorf("make server directory: %w", err)
+	}
 	r.server, err = server.Open(server.Config{
-		Dir: r.dir.server(), Identity: r.who, Bootstrap: r.agent.Bootstrap,
+		Dir: r.dir.server(), Identity: r.who, Name: r.agent.Name, Bootstrap: r.agent.Bootstrap, Gossip: r.directory.gossipAddress,
 		Raft: r.port.Raft(), Dialer: r.dialer, Advertise: r.advertise, Members: r.directory, Logger: r.logger, Reach: r.reach,
 	})
 	if err != nil {
@@ -360,6 +369,7 @@ func (r *running) runParts(ctx context.Context) error {
 		group.Go(func() error { return named("DNS", r.names.Run(servers)) })
 	}
 	group.Go(func() error { return r.announce(ctx) })
+	group.Go(func() error { return r.runTrust(servers) })
 	group.Go(func() error {
 		defer stopServers()
 		ctx, cancel := context.WithCancel(ctx)

@@ -45,7 +45,8 @@ type terminalSize struct{ width, height int }
 type agentStart struct {
 	Config   AgentConfig
 	Warnings []Warning // of the configuration, not yet shown to anybody
-	Args     []string  // the command line after the program's name, in order: what starts the same agent again
+	Join     joinSource
+	Args     []string // the command line after the program's name, in order: what starts the same agent again
 	Stdout   io.Writer
 	Stderr   io.Writer
 }

@@ -24,6 +24,7 @@ const (
 type ServerAddress struct {
 	ID      cluster.ID
 	Address string
+	Gossip  string // host:port of its gossip, "" if that is not known
 }
 
 // ReadKeyring is the keyring in an identity's directory; fs.ErrNotExist is in the chain of the error if there is none yet.
