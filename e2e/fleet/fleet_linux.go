@@ -196,6 +196,9 @@ func (f *Fleet) Said(lines int) string {
 	return out.String()
 }
 
+// errOver is what no waiting changes.
+var errOver = errors.New("it does not run")
+
 // Wait tries, quickly at first, until done succeeds or the patience has gone; then it fails with the last error.
 func Wait(ctx context.Context, patience time.Duration, what string, done func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -205,6 +208,9 @@ func Wait(ctx context.Context, patience time.Duration, what string, done func(co
 		err := done(ctx)
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, errOver) {
+			return fmt.Errorf("wait for %s: %w", what, err)
 		}
 		select {
 		case <-ctx.Done():

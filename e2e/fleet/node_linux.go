@@ -235,7 +235,7 @@ func (n *Node) current() (pid int, end <-chan struct{}, ok bool) {
 func (n *Node) Ready(ctx context.Context) error {
 	return Wait(ctx, patience, "agent of "+n.Name, func(ctx context.Context) error {
 		if !n.Running() {
-			return errors.New("it does not run")
+			return errOver
 		}
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
