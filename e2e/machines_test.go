@@ -21,10 +21,8 @@ import (
 // unready are the scripts and tests of several machines that cannot pass yet, with what they wait for.
 var unready = map[string]string{
 	"agents":     "an agent that ends with its supervisor",
-	"cut5":       "a run that passes",
 	"cut":        "a run that passes",
 	"container":  "names in containers",
-	"drain":      "a run that passes",
 	"leave":      "the command leave",
 	"logs":       "agents without a server",
 	"lost":       "agents without a server",
