@@ -442,8 +442,8 @@ func TestASilentNodesWorkMovesAndItComesBack(t *testing.T) {
 	if n := len(wanted(l.Snapshot(), "web")); n != 2 {
 		t.Errorf("%d instances after the node came back, want 2", n)
 	}
-	if _, err := l.Heartbeat(context.Background(), cluster.ID{1}); cluster.CodeOf(err) != cluster.CodeNotFound {
-		t.Errorf("an unknown node's heartbeat: %v", err)
+	if standing, err := l.Heartbeat(context.Background(), cluster.ID{1}); err != nil || !standing.Unknown {
+		t.Errorf("an unknown node's heartbeat: %+v, %v", standing, err)
 	}
 }
 

@@ -33,8 +33,6 @@ type core interface {
 type keeper interface {
 	// Register stores what a node says of itself and renews its lease.
 	Register(context.Context, *cluster.Node) error
-	// Heartbeat renews a node's lease with this server. CodeNotFound asks the node to register.
-	Heartbeat(context.Context, cluster.ID) (Standing, error)
 	// Report takes in what a node found its allocations to be.
 	Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error
 	// Collect forgets what is over, however young.
@@ -160,9 +158,10 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 		return w.json(r, value)
 	case e.node != nil:
 		return h.onNode(w, r, e)
-	default:
+	case e.raw != nil:
 		return e.raw(r, w)
 	}
+	return cluster.Errorf(cluster.CodeRejected, "answer %s: this agent is no server and cannot do that", hr.URL.Path)
 }
 
 // written is what came of a write: the answer's body (nil prints null) and the index of the change.

@@ -6,8 +6,6 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"testing"
-
-	"github.com/a43e60e4/cluster/server/api"
 )
 
 // serveAll answers the same request again and again, without a network.
@@ -34,7 +32,6 @@ func BenchmarkAPI(b *testing.B) {
 	}
 	alloc := w.populate(jobs...)[0]
 	b.Run("register", func(b *testing.B) { serveAll(b, w.handler, "PUT", "/v1/jobs", []byte(`{"Job": `+jobText("web")+`}`)) })
-	b.Run("heartbeat", func(b *testing.B) { serveAll(b, w.handler, "PUT", api.SelfHeartbeat.URL(nodeID.String()), nil) })
 	b.Run("read allocation", func(b *testing.B) { serveAll(b, w.handler, "GET", "/v1/allocation/"+alloc.ID.String(), nil) })
 	b.Run("list 1000 allocations", func(b *testing.B) { serveAll(b, w.handler, "GET", "/v1/allocations", nil) })
 	b.Run("filter 1000 allocations", func(b *testing.B) {

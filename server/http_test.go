@@ -114,7 +114,7 @@ func TestErrorsHaveTheStatusAndTextThatClientsKnow(t *testing.T) {
 		{"GET", "/v1/operator/raft/configuration", "", 501, "operator routes: this version does not have it yet"},
 		{"GET", "/v1/agent/health", "", 500, `{"server":{"ok":true,"message":"ok"},"client":{"ok":false,"message":"no supervisor"}}`},
 		{"GET", "/v1/metrics?format=x", "", 400, `read format "x": want prometheus, or nothing for JSON`},
-		{"PUT", "/v1/internal/node" + unknown + "/heartbeat", "", 403, "Permission denied: only node " + otherID.String() + " itself may do this"},
+		{"PUT", "/v1/internal/node" + unknown + "/report", "", 403, "Permission denied: only node " + otherID.String() + " itself may do this"},
 		{"PUT", "/v1/node/" + nodeID.String() + "/eligibility", `{"Eligibility": "x"}`, 400, `read eligibility "x": want "eligible" or "ineligible"`},
 	} {
 		got := w.ask(c.method, c.path, c.body)

@@ -5,25 +5,18 @@ import (
 	"time"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
-// Standing is what a server thinks of a node.
-type Standing struct {
-	Status string // "" if this server does not know the node (yet)
-	Leader bool   // this server leads: it is its opinion that counts
-}
-
 // Heartbeat renews a node's lease with this server, be it the leader or not. A node that was down is ready again when
-// the leader hears of it, and work that fits it is planned. CodeNotFound if the leader does not know the node.
-func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (Standing, error) {
+// the leader hears of it, and work that fits it is planned.
+func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, error) {
 	s.leases.renew(id, time.Now())
-	standing := Standing{Leader: s.leading.Load()}
+	standing := link.Standing{Leader: s.leading.Load()}
 	node := s.Snapshot().Node(id)
 	if node == nil {
-		if standing.Leader {
-			return standing, cluster.Errorf(cluster.CodeNotFound, "renew lease of node %s: it is not registered", id)
-		}
+		standing.Unknown = standing.Leader
 		return standing, nil
 	}
 	standing.Status = node.Status

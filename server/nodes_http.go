@@ -19,7 +19,6 @@ func (h *apiHandler) nodeEndpoints() map[api.Route]endpoint {
 		api.NodeStats:       {node: h.nodeOfQuery},
 		api.NodeGC:          {node: h.nodeOfQuery},
 		api.SelfRegister:    {write: h.registerSelf},
-		api.SelfHeartbeat:   {local: h.heartbeat},
 		api.SelfAllocs:      {read: readOwnAllocs},
 		api.SelfReport:      {write: h.report},
 	}
@@ -152,22 +151,13 @@ func (h *apiHandler) registerSelf(r *request) (written, error) {
 	return h.standing(r), nil
 }
 
-// heartbeat is answered by every server for itself.
-func (h *apiHandler) heartbeat(r *request) (any, error) {
-	standing, err := h.Keeper.Heartbeat(r.Context(), r.caller.Node)
-	if err != nil {
-		return nil, err
-	}
-	return api.SelfHeartbeatResponse{Status: standing.Status, Leader: standing.Leader}, nil
-}
-
 // standing tells the calling node what the servers think of it.
 func (h *apiHandler) standing(r *request) written {
 	node := h.Core.Snapshot().Node(r.caller.Node)
 	if node == nil {
-		return written{value: api.SelfHeartbeatResponse{}}
+		return written{value: api.SelfRegisterResponse{}}
 	}
-	return written{api.SelfHeartbeatResponse{Status: node.Status, Leader: true}, node.ModifyIndex}
+	return written{api.SelfRegisterResponse{Status: node.Status}, node.ModifyIndex}
 }
 
 // readOwnAllocs wakes for changes by the servers alone. The request's index is also what the node knows everything

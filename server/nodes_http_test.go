@@ -36,15 +36,9 @@ func TestNodesLiveTheirLifeOverTheAPI(t *testing.T) {
 	self := w.asNode(nodeID)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := self.Heartbeat(ctx, nodeID); cluster.CodeOf(err) != cluster.CodeNotFound {
-		t.Errorf("an unknown node's heartbeat: %v", err)
-	}
 	standing, err := self.RegisterSelf(ctx, newNode(nodeID, "one"))
 	if err != nil || standing.Status != cluster.NodeStatusReady {
 		t.Fatalf("%+v, %v", standing, err)
-	}
-	if standing, err = self.Heartbeat(ctx, nodeID); err != nil || standing.Status != cluster.NodeStatusReady {
-		t.Errorf("%+v, %v", standing, err)
 	}
 	want, err := self.OwnAllocations(ctx, nodeID, api.Query{})
 	if err != nil || len(want.IDs) != 0 || want.Index == 0 {

@@ -31,6 +31,7 @@ type Config struct {
 	Name      string                  // of this node, for people
 	Bootstrap bool                    // begin the log if it was not begun and the cluster was founded in Dir
 	Raft      net.Listener            // of other servers' connections for Raft
+	Beats     net.Listener            // of nodes' connections for heartbeats; nil: none come
 	Dialer    *link.Dialer            // to other servers
 	Advertise string                  // host:port at which other servers reach this one
 	Gossip    func(cluster.ID) string // host:port of a node's gossip, "" if not known; nil: nobody knows
@@ -89,6 +90,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.takeReports(ctx) })
 	group.Go(func() error { return s.replica.watch(ctx) })
 	group.Go(func() error { return s.keepCertificate(ctx) })
+	if s.config.Beats != nil {
+		group.Go(func() error { return link.ServeBeats(ctx, s.config.Beats, s.Heartbeat) })
+	}
 	group.Go(func() error { return s.fetchSeal(ctx) })
 	err := group.Wait() // Raft still answers: nobody waits for it in vain
 	return errors.Join(err, s.replica.close())

@@ -124,14 +124,6 @@ func (w *world) Register(ctx context.Context, node *cluster.Node) error {
 	return err
 }
 
-func (w *world) Heartbeat(_ context.Context, id cluster.ID) (Standing, error) {
-	node := w.Snapshot().Node(id)
-	if node == nil {
-		return Standing{}, cluster.Errorf(cluster.CodeNotFound, "node not found")
-	}
-	return Standing{Status: node.Status, Leader: true}, nil
-}
-
 func (w *world) Report(ctx context.Context, _ cluster.ID, updates []cluster.AllocUpdate) error {
 	w.reports <- updates
 	_, err := w.Apply(ctx, &state.ReportAllocs{At: 1, Updates: updates})

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,18 +12,42 @@ import (
 	"github.com/a43e60e4/cluster/server/link"
 )
 
-// control is the servers as the agent sees them: the same routes for a server in this process and for one elsewhere.
-// What needs the leader goes through this process's API, which knows the way. Leases are renewed with every server, each by a
-// connection of its own, so that a new leader knows them.
+// control is the servers as the agent sees them. What needs the leader goes through this process's API, which knows the way.
+// Leases are renewed with the leader twice a second, and with the others now and then, so that a new leader knows them.
 type control struct {
 	client  *api.Client         // of this process
+	self    cluster.ID          // this node
+	own     renewal             // of the server in this process; nil if there is none
 	servers func() []cluster.ID // all of them, this node too if it is one
-	reach   func(cluster.ID) *http.Transport
+	beater  func(cluster.ID) *link.Beater
 
-	mu    sync.Mutex // guards what follows
-	beats map[cluster.ID]*beat
-	last  string // what the leader said last of the node's status; "" while no server answers
+	sending sync.WaitGroup // of heartbeats on their way
+
+	mu     sync.Mutex // guards what follows
+	beats  map[cluster.ID]*beat
+	leader cluster.ID // who said last that it leads; zero: nobody
+	last   string     // what the leader said last of the node's status; "" while no server answers
 }
+
+// renewal renews a lease with the server in this process.
+type renewal func(context.Context, cluster.ID) (link.Standing, error)
+
+// beat is the way to one server for heartbeats.
+type beat struct {
+	beater *link.Beater
+	busy   bool      // a heartbeat is on its way; under control.mu
+	due    time.Time // for one if the server does not lead; under control.mu
+}
+
+var _ agent.Control = (*control)(nil)
+
+const (
+	// mostBeats is how many servers are told that the node lives: as many as vote.
+	mostBeats = 5
+	// followerBeat is between two heartbeats to a server that does not lead. One that begins to lead asks gossip and other nodes
+	// before it believes that a node which it heard of so long ago is gone.
+	followerBeat = 5 * time.Second
+)
 
 // status is what the servers said last of the node's status, "" while none answers.
 func (c *control) status() string {
@@ -31,22 +55,6 @@ func (c *control) status() string {
 	defer c.mu.Unlock()
 	return c.last
 }
-
-// beat is the way to one server for heartbeats.
-type beat struct {
-	client *api.Client
-	http   *http.Transport
-	busy   bool // a heartbeat is on its way, under control.mu
-}
-
-var _ agent.Control = (*control)(nil)
-
-// mostBeats is how many servers are told that the node lives: as many as vote.
-const mostBeats = 5
-
-// beatPatience is how long a heartbeat may take before it is sent anew, over a new connection: on a bad line TCP waits
-// longer and longer.
-const beatPatience = 1500 * time.Millisecond
 
 // Register says what the node is.
 func (c *control) Register(ctx context.Context, node *cluster.Node) error {
@@ -70,86 +78,106 @@ func (c *control) Report(ctx context.Context, node cluster.ID, updates []cluster
 
 // heard is one server's answer to a heartbeat.
 type heard struct {
-	standing *api.SelfHeartbeatResponse
+	server   cluster.ID
+	standing link.Standing
 	err      error
 }
 
-// Heartbeat renews the node's lease with all servers; see beatAll.
+// Heartbeat renews the node's lease with the leader and with those others whose turn it is; with all if it is not known who leads.
+// It returns with the leader's answer, or when none is expected any more.
 func (c *control) Heartbeat(ctx context.Context, node cluster.ID) (agent.Standing, error) {
-	standing, err := c.beatAll(ctx, node)
+	answers, asked := c.send(ctx, node)
+	best, err := c.gather(ctx, answers, asked)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err != nil || standing.Leader || c.last == "" {
-		c.last = standing.Status
+	switch {
+	case err != nil:
+		c.leader, c.last = cluster.ID{}, ""
+	case best.Leader:
+		c.last = best.Status
+	default:
+		c.leader = cluster.ID{}
 	}
-	return standing, err
+	return best, err
 }
 
-// beatAll renews the node's lease with all servers. It returns with the leader's answer, or when all have answered or
-// none is expected any more.
-func (c *control) beatAll(ctx context.Context, node cluster.ID) (agent.Standing, error) {
-	servers := c.servers()
-	servers = servers[:min(len(servers), mostBeats)]
-	answers := make(chan heard, len(servers))
-	asked := 0
-	for _, id := range servers {
-		if b := c.take(id); b != nil {
-			asked++
-			go func() { // ends within beatPatience; who waits for it is the next heartbeat to that server
-				defer c.release(b)
-				answers <- b.send(context.WithoutCancel(ctx), node)
-			}()
-		}
-	}
-	c.prune(servers)
-	var best agent.Standing
-	err := cluster.Errorf(cluster.CodeUnavailable, "renew lease: no server answers")
+// gather takes the answers until one is the leader's.
+func (c *control) gather(ctx context.Context, answers <-chan heard, asked int) (best agent.Standing, err error) {
+	err = cluster.Errorf(cluster.CodeUnavailable, "renew lease: no server is known")
 	answered := false
 	for range asked {
 		select {
 		case got := <-answers:
 			switch {
-			case got.err != nil && (!answered || cluster.CodeOf(got.err) == cluster.CodeNotFound):
-				err = got.err
-				if cluster.CodeOf(err) == cluster.CodeNotFound { // the leader alone says so
-					return best, err
+			case got.err != nil:
+				if !answered {
+					err = got.err
 				}
-			case got.err == nil && got.standing.Leader:
+			case got.standing.Leader:
+				c.mu.Lock()
+				c.leader = got.server
+				c.mu.Unlock()
+				if got.standing.Unknown {
+					return best, cluster.Errorf(cluster.CodeNotFound, "renew lease: the servers do not know this node")
+				}
 				return agent.Standing{Status: got.standing.Status, Leader: true}, nil
-			case got.err == nil:
-				best, answered = agent.Standing{Status: got.standing.Status}, true
+			default:
+				best, answered, err = agent.Standing{Status: got.standing.Status}, true, nil
 			}
 		case <-ctx.Done():
 			return best, ctx.Err()
 		}
 	}
-	if answered {
-		return best, nil
-	}
 	return best, err
 }
 
-// take reserves the way to the server; nil if a heartbeat is on its way there.
-func (c *control) take(id cluster.ID) *beat {
+// send sends heartbeats to the servers whose turn it is.
+func (c *control) send(ctx context.Context, node cluster.ID) (answers <-chan heard, asked int) {
+	servers := c.servers()
+	servers = servers[:min(len(servers), mostBeats)]
+	heards := make(chan heard, len(servers))
+	for _, id := range servers {
+		b := c.take(id, time.Now())
+		if b == nil {
+			continue
+		}
+		asked++
+		c.sending.Go(func() { // ends within the time that a heartbeat may take; meanwhile no other is sent to that server
+			standing, err := c.renew(context.WithoutCancel(ctx), id, b, node)
+			c.release(b)
+			heards <- heard{id, standing, err}
+		})
+	}
+	c.prune(servers)
+	return heards, asked
+}
+
+func (c *control) renew(ctx context.Context, id cluster.ID, b *beat, node cluster.ID) (link.Standing, error) {
+	if id != c.self {
+		return b.beater.Beat(ctx)
+	}
+	if c.own == nil {
+		return link.Standing{}, cluster.Errorf(cluster.CodeUnavailable, "renew lease: the server of this agent does not run")
+	}
+	return c.own(ctx, node)
+}
+
+// take reserves the way to the server; nil if a heartbeat is on its way there, or it is not its turn.
+func (c *control) take(id cluster.ID, now time.Time) *beat {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.beats[id]
 	if b == nil {
-		transport := c.reach(id)
-		client, err := api.New(api.Config{Address: link.URL(id), HTTP: &http.Client{Transport: transport}})
-		if err != nil {
-			return nil // no ID makes a wrong address
-		}
-		b = &beat{client: client, http: transport}
+		b = &beat{beater: c.beater(id)}
 		if c.beats == nil {
 			c.beats = map[cluster.ID]*beat{}
 		}
 		c.beats[id] = b
 	}
-	if b.busy {
+	if b.busy || !c.leader.IsZero() && c.leader != id && now.Before(b.due) {
 		return nil
 	}
-	b.busy = true
+	b.busy, b.due = true, now.Add(followerBeat)
 	return b
 }
 
@@ -163,34 +191,18 @@ func (c *control) release(b *beat) {
 func (c *control) prune(servers []cluster.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := map[cluster.ID]bool{}
-	for _, id := range servers {
-		known[id] = true
-	}
 	for id, b := range c.beats {
-		if !known[id] && !b.busy {
-			b.http.CloseIdleConnections()
+		if !b.busy && !slices.Contains(servers, id) {
+			b.beater.Close()
 			delete(c.beats, id)
 		}
 	}
 }
 
-// Close ends the connections.
+// Close waits for heartbeats on their way, and ends the connections. Heartbeat must not be called any more.
 func (c *control) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.sending.Wait()
 	for _, b := range c.beats {
-		b.http.CloseIdleConnections()
+		b.beater.Close()
 	}
-}
-
-// send sends one heartbeat. A connection on which it failed is not used again.
-func (b *beat) send(ctx context.Context, node cluster.ID) heard {
-	ctx, cancel := context.WithTimeout(ctx, beatPatience)
-	defer cancel()
-	standing, err := b.client.Heartbeat(ctx, node)
-	if err != nil {
-		b.http.CloseIdleConnections()
-	}
-	return heard{standing, err}
 }

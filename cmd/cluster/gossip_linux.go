@@ -187,7 +187,7 @@ func (r *running) record() cluster.Record {
 		snapshot := r.server.Snapshot()
 		record.Commands, record.Index = state.NewestKind, snapshot.TableIndex(state.Nodes)
 		for node := range snapshot.Nodes() {
-			if node.Status == cluster.NodeStatusDown {
+			if !node.Alive() {
 				record.Down = append(record.Down, node.ID)
 			}
 		}

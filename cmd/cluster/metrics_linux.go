@@ -11,7 +11,7 @@ import (
 func (r *running) figures() []server.Figure {
 	var figures []server.Figure
 	if r.server != nil {
-		figures = raftFigures(r.server.Stats())
+		figures = append(raftFigures(r.server.Stats()), r.strangers.Figures()...)
 	}
 	if r.client == nil {
 		return figures

@@ -205,7 +205,7 @@ func (r *running) openServer() (err error) {
 	}
 	r.server, err = server.Open(server.Config{
 		Dir: r.dir.server(), Identity: r.who, Name: r.agent.Name, Bootstrap: r.agent.Bootstrap, Gossip: r.directory.gossipAddress,
-		Raft: r.port.Raft(), Dialer: r.dialer, Advertise: r.advertise, Members: r.directory, Logger: r.logger, Reach: r.reach,
+		Raft: r.port.Raft(), Beats: r.port.Beats(), Dialer: r.dialer, Advertise: r.advertise, Members: r.directory, Logger: r.logger, Reach: r.reach,
 	})
 	if err != nil {
 		return err
@@ -257,7 +257,10 @@ func (r *running) openClient() error {
 	if err != nil {
 		return err
 	}
-	r.control = &control{client: servers, servers: r.directory.Servers, reach: r.straight}
+	r.control = &control{client: servers, self: r.id, servers: r.directory.Servers, beater: r.dialer.Beater}
+	if r.server != nil {
+		r.control.own = r.server.Heartbeat
+	}
 	reserved := c.Client.Reserved
 	r.client, err = agent.Open(agent.Config{
 		Dir: r.dir.client(), AllocDir: r.dir.allocs(), NodeID: r.id, Name: c.Name, Datacenter: c.Datacenter,
@@ -294,14 +297,6 @@ func (r *running) greet(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "  data in %s, tasks kept by %s\n", r.dir, r.supervisor.Mode())
-}
-
-// straight is a connection of its own to a server's API, for heartbeats.
-func (r *running) straight(id cluster.ID) *http.Transport {
-	if id == r.id {
-		return &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return r.inside.Dial(ctx) }}
-	}
-	return r.dialer.Transport()
 }
 
 // openNames takes port 8600, and port 53 of the node's address if that is free.
@@ -357,6 +352,9 @@ func (r *running) runParts(ctx context.Context) error {
 	servers, stopServers := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServers()
 	group, servers := errgroup.WithContext(servers)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(servers, cancel)()
 	if r.server != nil {
 		group.Go(func() error { return named("server", r.server.Run(servers)) })
 	}
@@ -372,9 +370,6 @@ func (r *running) runParts(ctx context.Context) error {
 	group.Go(func() error { return r.runTrust(servers) })
 	group.Go(func() error {
 		defer stopServers()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(servers, cancel)()
 		return r.runClient(ctx)
 	})
 	return group.Wait()

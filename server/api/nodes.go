@@ -94,11 +94,8 @@ func (c *Client) NodeStats(ctx context.Context, id cluster.ID) (*cluster.HostSta
 // SelfRegisterRequest is what a node says of itself when it starts and when that changes.
 type SelfRegisterRequest struct{ Node *cluster.Node }
 
-// SelfHeartbeatResponse tells a node what a server thinks of it.
-type SelfHeartbeatResponse struct {
-	Status string // "" if the server does not know the node (yet)
-	Leader bool   // it is the leader who says so
-}
+// SelfRegisterResponse tells a node what the servers think of it.
+type SelfRegisterResponse struct{ Status string }
 
 // SelfAllocsResponse is what a node should run: every allocation of the node that is not forgotten, of which
 // those that the servers changed after the index of the request are there whole.
@@ -112,16 +109,9 @@ type SelfAllocsResponse struct {
 type SelfReportRequest struct{ Allocs []cluster.AllocUpdate }
 
 // RegisterSelf says what the calling node is.
-func (c *Client) RegisterSelf(ctx context.Context, node *cluster.Node) (*SelfHeartbeatResponse, error) {
-	var out SelfHeartbeatResponse
+func (c *Client) RegisterSelf(ctx context.Context, node *cluster.Node) (*SelfRegisterResponse, error) {
+	var out SelfRegisterResponse
 	_, err := c.Put(ctx, SelfRegister.URL(node.ID.String()), Query{}, SelfRegisterRequest{Node: node}, &out)
-	return &out, err
-}
-
-// Heartbeat renews the calling node's lease with the server that answers.
-func (c *Client) Heartbeat(ctx context.Context, node cluster.ID) (*SelfHeartbeatResponse, error) {
-	var out SelfHeartbeatResponse
-	_, err := c.Put(ctx, SelfHeartbeat.URL(node.String()), Query{}, nil, &out)
 	return &out, err
 }
 

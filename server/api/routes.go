@@ -54,10 +54,9 @@ var (
 
 // The routes that only a node's own agent may call, for itself.
 var (
-	SelfRegister  = Route{Method: "PUT", Path: "/v1/internal/node/{node}/register", Needs: ActAsNode, Kind: Write, Global: true}
-	SelfHeartbeat = Route{Method: "PUT", Path: "/v1/internal/node/{node}/heartbeat", Needs: ActAsNode, Kind: Local, Global: true}
-	SelfAllocs    = Route{Method: "GET", Path: "/v1/internal/node/{node}/allocations", Needs: ActAsNode, Global: true}
-	SelfReport    = Route{Method: "PUT", Path: "/v1/internal/node/{node}/report", Needs: ActAsNode, Kind: Write, Global: true}
+	SelfRegister = Route{Method: "PUT", Path: "/v1/internal/node/{node}/register", Needs: ActAsNode, Kind: Write, Global: true}
+	SelfAllocs   = Route{Method: "GET", Path: "/v1/internal/node/{node}/allocations", Needs: ActAsNode, Global: true}
+	SelfReport   = Route{Method: "PUT", Path: "/v1/internal/node/{node}/report", Needs: ActAsNode, Kind: Write, Global: true}
 )
 
 // The routes of evaluations and deployments.
@@ -106,7 +105,7 @@ func Routes() []Route {
 		AllocSignal, AllocGC, FSList, FSStat, FSCat, FSReadAt, FSStream, FSLogs,
 	}, []Route{
 		NodesList, NodeRead, NodeAllocsList, NodeEligibility, NodeDrain, NodeEvaluate, NodePurge, NodeStats, NodeGC,
-		SelfRegister, SelfHeartbeat, SelfAllocs, SelfReport,
+		SelfRegister, SelfAllocs, SelfReport,
 	}, []Route{
 		EvalsList, EvalsCount, EvalRead, EvalAllocsList, DeploysList, DeployRead, DeployAllocsList,
 		ServicesList, ServiceRead, NamespacesList, NamespaceCreate, NamespaceRead, NamespaceWrite, NamespaceDelete,

@@ -9,5 +9,6 @@ package link
 const (
 	ProtocolRaft  = "raft/1"   // servers that are members of the replicated log
 	ProtocolHTTP1 = "http/1.1" // the API, for every node
+	ProtocolBeat  = "beat/1"   // heartbeats: a byte each way, from nodes to servers
 	ProtocolJoin  = "join/1"   // joining and renewing, for whoever has no valid certificate
 )

@@ -32,6 +32,7 @@ type Port struct {
 	raft    *queue
 	http    *queue
 	join    *queue
+	beats   *queue
 	shaking handshakes
 }
 
@@ -49,7 +50,7 @@ type PortConfig struct {
 // NewPort makes a port that accepts nothing before Run.
 func NewPort(c PortConfig) *Port {
 	at := c.Listener.Addr()
-	return &Port{PortConfig: c, raft: newQueue(at), http: newQueue(at), join: newQueue(at), shaking: handshakes{hosts: map[netip.Addr]int{}}}
+	return &Port{PortConfig: c, raft: newQueue(at), http: newQueue(at), join: newQueue(at), beats: newQueue(at), shaking: handshakes{hosts: map[netip.Addr]int{}}}
 }
 
 // Raft hands out connections of servers that are members of the replicated log.
@@ -62,11 +63,15 @@ func (w *Port) HTTP() net.Listener { return w.http }
 // certificate that the peer shows has not been verified.
 func (w *Port) Join() net.Listener { return w.join }
 
+// Beats hands out connections of nodes that renew their leases, on servers; see ServeBeats.
+func (w *Port) Beats() net.Listener { return w.beats }
+
 // Run accepts until ctx ends, and returns when every handshake going on has ended.
 func (w *Port) Run(ctx context.Context) error {
 	defer w.raft.Close()
 	defer w.http.Close()
 	defer w.join.Close()
+	defer w.beats.Close()
 	stop := context.AfterFunc(ctx, func() { w.Listener.Close() })
 	defer stop()
 	group := new(errgroup.Group)
@@ -127,6 +132,8 @@ func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 		conn.Close()
 	case protocol == ProtocolHTTP1:
 		w.http.put(ctx, conn)
+	case protocol == ProtocolBeat && w.MayRaft != nil:
+		w.beats.put(ctx, conn)
 	case protocol == ProtocolRaft && role == pki.RoleServer && w.MayRaft != nil && w.MayRaft(id):
 		w.raft.put(ctx, conn)
 	default:
@@ -137,7 +144,7 @@ func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 
 // config asks for a certificate of the cluster, except from those who want to join.
 func (w *Port) config() *tls.Config {
-	members := w.Identity.TLS(ProtocolRaft, ProtocolHTTP1)
+	members := w.Identity.TLS(ProtocolRaft, ProtocolHTTP1, ProtocolBeat)
 	strangers := &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		NextProtos:     []string{ProtocolJoin},
