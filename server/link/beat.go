@@ -61,14 +61,17 @@ func decodeStanding(b byte) Standing {
 	return s
 }
 
-// ServeBeats answers heartbeats on the connections of the listener until ctx ends. An error of renew, which is called
+// ServeBeats answers heartbeats on the connections of the listener until ctx ends, and closes it. An error of renew, which is called
 // concurrently for different nodes, ends the connection, and the node tries again.
 func ServeBeats(ctx context.Context, listener net.Listener, renew func(context.Context, cluster.ID) (Standing, error)) error {
 	var hosts beatHosts
 	group := new(errgroup.Group)
 	defer group.Wait()
 	defer hosts.closeAll()
-	defer context.AfterFunc(ctx, func() { hosts.closeAll() })()
+	defer context.AfterFunc(ctx, func() {
+		listener.Close()
+		hosts.closeAll()
+	})()
 	for {
 		conn, err := listener.Accept()
 		if err != nil {

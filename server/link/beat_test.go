@@ -34,10 +34,11 @@ func TestLeasesAreRenewedOverOneConnection(t *testing.T) {
 	counted := &counting{Listener: listener}
 	port := NewPort(PortConfig{Listener: counted, Identity: us.identity(otherID, pki.RoleServer), Logger: slog.New(slog.DiscardHandler),
 		MayRaft: func(cluster.ID) bool { return false }})
+	wired, cut := context.WithCancel(t.Context())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	var renewed atomic.Int32
-	go func() { ended <- port.Run(ctx) }()
+	go func() { ended <- port.Run(wired) }()
 	go func() {
 		ended <- ServeBeats(ctx, port.Beats(), func(_ context.Context, id cluster.ID) (Standing, error) {
 			if id != nodeID {
@@ -70,11 +71,13 @@ func TestLeasesAreRenewedOverOneConnection(t *testing.T) {
 	if n := counted.conns.Load(); n != 2 {
 		t.Errorf("the fifth heartbeat took connection %d, want the second", n)
 	}
-	cancel()
-	for range 2 {
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+	cancel() // the port goes on
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	cut()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 	if _, err := beater.Beat(t.Context()); err == nil {
 		t.Error("a server that has ended answers")
