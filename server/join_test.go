@@ -280,7 +280,8 @@ type badJoin struct {
 func TestTokensOfNoUseAreRefusedInWords(t *testing.T) {
 	first, foreign := newTown(t).found(), newTown(t).found()
 	ctx := context.Background()
-	server, client := first.token(api.JoinTokenRequest{Role: "server"}), first.token(api.JoinTokenRequest{Role: "client"})
+	server := first.token(api.JoinTokenRequest{Role: "server"})
+	first.token(api.JoinTokenRequest{Role: "client"}) // one of the three to be rotated
 	once := first.token(api.JoinTokenRequest{Role: "client", Uses: 1})
 	if _, err := join(t, once, nil); err != nil {
 		t.Fatal(err)
@@ -291,7 +292,7 @@ func TestTokensOfNoUseAreRefusedInWords(t *testing.T) {
 	if made, err := first.client.MakeJoinToken(ctx, api.JoinTokenRequest{Role: "client", Rotate: true}); err != nil || made.Rotated != 3 {
 		t.Errorf("rotated %+v, %v", made, err)
 	}
-	client = first.token(api.JoinTokenRequest{Role: "client"})
+	client := first.token(api.JoinTokenRequest{Role: "client"})
 	forged := client
 	forged.Secret[0]++
 	unknown := client

@@ -58,3 +58,28 @@ func (l *leases) forget(known func(cluster.ID) bool) {
 		}
 	}
 }
+
+// assurance remembers when the other servers confirmed last that this one leads.
+type assurance struct {
+	mu    sync.Mutex // guards asked, and lets one ask for all
+	asked time.Time
+}
+
+// assuredFor is how long a confirmation of leadership counts for leases: those who fence their work off by a lease wait
+// longer than that beyond its end.
+const assuredFor = 300 * time.Millisecond
+
+// fresh reports whether leadership was confirmed a moment ago, or is now.
+func (a *assurance) fresh(confirm func() error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if now.Sub(a.asked) < assuredFor {
+		return true
+	}
+	if confirm() != nil {
+		return false
+	}
+	a.asked = now
+	return true
+}

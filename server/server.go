@@ -60,6 +60,7 @@ type Server struct {
 	reports chan report
 	overlay overlay
 	leases  leases
+	assured assurance
 	holders holders
 	leading atomic.Bool                        // whether lead runs and its barrier has passed
 	planner func(scheduler.Input) cluster.Plan // scheduler.Schedule

@@ -43,7 +43,12 @@ func (r *running) runTrust(ctx context.Context) error {
 				return link.KeyringNews{Keyring: answer.Keyring, Removed: answer.Removed, Index: meta.Index}, nil
 			},
 			Install: func(ring cluster.Keyring) error { return r.gossip.Rekey(ring.Keys) },
-			Removed: func(ids []cluster.ID) { r.removed.Store(&ids) }})
+			Removed: func(ids []cluster.ID) {
+				r.removed.Store(&ids)
+				for _, id := range ids {
+					r.gossip.Forget(id)
+				}
+			}})
 	})
 	return group.Wait()
 }
