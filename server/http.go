@@ -46,6 +46,7 @@ type Leadership struct {
 	Self        bool       // this server leads and may answer consistently
 	LastContact time.Duration
 	Peers       []string // addresses of all servers
+	Refusal     string   // why this server answers nothing from its state, "" if it does
 }
 
 // HTTPConfig is what the API is made of.
@@ -56,8 +57,12 @@ type HTTPConfig struct {
 	Version string
 	Self    func() api.Agent   // for /v1/agent/self
 	Members func() api.Members // for /v1/agent/members
-	Health  func() api.Health  // for /v1/agent/health
-	Figures func() []Figure    // of the rest of the agent, for /v1/metrics; called at every reading; nil: none
+	// Cluster is for /v1/agent/cluster.
+	Cluster func(context.Context) api.ClusterView
+	// Leave is for /v1/agent/leave: it returns before the agent ends. nil: this agent cannot leave.
+	Leave   func(context.Context, api.LeaveRequest) error
+	Health  func() api.Health // for /v1/agent/health
+	Figures func() []Figure   // of the rest of the agent, for /v1/metrics; called at every reading; nil: none
 }
 
 // apiHandler is the HTTP API. What holds for all routes happens in ServeHTTP and answer, once.
@@ -149,6 +154,9 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 	}
 	switch e := found.endpoint; {
 	case e.read != nil:
+		if refusal := h.Core.Leadership().Refusal; refusal != "" {
+			return cluster.Errorf(cluster.CodeUnavailable, "%s", refusal)
+		}
 		return h.read(w, r, e)
 	case e.local != nil:
 		value, err := e.local(r)

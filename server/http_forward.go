@@ -49,6 +49,9 @@ func (h *apiHandler) leader(ctx context.Context, alone bool) (Leadership, error)
 		if leader.Self || !alone && !leader.ID.IsZero() {
 			return leader, nil
 		}
+		if leader.Refusal != "" {
+			return leader, cluster.Errorf(cluster.CodeUnavailable, "%s", leader.Refusal)
+		}
 		select {
 		case <-time.After(rest):
 		case <-patience.C:

@@ -79,6 +79,7 @@ func (s *Server) lead(ctx context.Context) error {
 	group.Go(func() error { return s.watchNodes(ctx) })
 	group.Go(func() error { return s.watchAbsent(ctx) })
 	group.Go(func() error { return s.driveServers(ctx) })
+	group.Go(func() error { return s.herald(ctx) })
 	group.Go(func() error { return s.driveKeys(ctx) })
 	group.Go(func() error { return s.collectGarbage(ctx) })
 	return group.Wait()
@@ -111,6 +112,9 @@ func (s *Server) establish(ctx context.Context) error {
 		}
 	}
 	if err := s.establishTrust(ctx); err != nil {
+		return err
+	}
+	if err := s.establishEpoch(ctx); err != nil {
 		return err
 	}
 	key := metaSealedBy + s.config.Identity.ID().String()

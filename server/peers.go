@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/a43e60e4/cluster"
-	"github.com/a43e60e4/cluster/server/link"
 )
 
 const (
@@ -22,9 +19,8 @@ const (
 	forgetDead = 24 * time.Hour
 	// maxLag is how many entries a server may be behind to become a voter.
 	maxLag = 500
-	// catchUpInterval is between two looks at servers that are behind; progressTimeout is what a look may take.
+	// catchUpInterval is between two looks at servers that are behind.
 	catchUpInterval = 250 * time.Millisecond
-	progressTimeout = time.Second
 )
 
 // peer is one server as the leader sees it.
@@ -193,7 +189,7 @@ func (s *Server) peers(ctx context.Context, now time.Time) ([]peer, time.Duratio
 		peers = append(peers, p)
 	}
 	for id, m := range members {
-		if m.Server && m.State == cluster.MemberAlive && !m.Left && m.RPC != "" {
+		if m.Server && m.State == cluster.MemberAlive && !m.Left && m.RPC != "" && m.Epoch == s.Epoch() {
 			peers = append(peers, peer{id: id, address: m.RPC, living: true})
 		}
 	}
@@ -213,7 +209,7 @@ func (s *Server) measure(ctx context.Context, peers []peer) (behind bool) {
 	for i := range peers {
 		if p := &peers[i]; p.seated && !p.voter && p.living {
 			group.Go(func() error {
-				theirs, err := AskProgress(ctx, s.config.Dialer, p.id)
+				theirs, err := AskProgress(ctx, s.config.Dialer, p.id, s.Epoch())
 				p.caught = err == nil && theirs.Applied > 0 && theirs.Applied+maxLag >= ours
 				return nil
 			})
@@ -221,38 +217,4 @@ func (s *Server) measure(ctx context.Context, peers []peer) (behind bool) {
 	}
 	group.Wait()
 	return slices.ContainsFunc(peers, func(p peer) bool { return p.seated && !p.voter && p.living && !p.caught })
-}
-
-// Progress is how far a server's copy of the log goes.
-type Progress struct {
-	Node    cluster.ID
-	Applied uint64 // the newest entry that its state shows
-	Last    uint64 // the newest entry that it has on disk
-	Term    uint64 // of its newest election
-}
-
-// progressPath is where a server tells other nodes its Progress.
-const progressPath = "/v1/internal/progress"
-
-// Progress is how far this server's copy goes.
-func (s *Server) Progress() Progress {
-	r := s.replica.raft
-	return Progress{Node: s.config.Identity.ID(), Applied: r.AppliedIndex(), Last: r.LastIndex(), Term: r.CurrentTerm()}
-}
-
-// ProgressHandler answers AskProgress. It is for nodes of the cluster alone.
-func (s *Server) ProgressHandler() (path string, handler http.Handler) {
-	return progressPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(s.Progress())
-	})
-}
-
-// AskProgress asks a server for its Progress.
-func AskProgress(ctx context.Context, dialer *link.Dialer, id cluster.ID) (Progress, error) {
-	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
-	defer cancel()
-	var progress Progress
-	err := dialer.Ask(ctx, id, progressPath, &progress)
-	return progress, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/a43e60e4/cluster"
-	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -36,25 +34,31 @@ const (
 
 // replica is the replicated log of one server: Raft, its files, and the state that the log's commands make.
 type replica struct {
-	raft    *raft.Raft
-	bolt    *raftboltdb.BoltStore
-	machine *machine
+	raft      *raft.Raft
+	transport *prompt
+	bolt      *raftboltdb.BoltStore
+	machine   *machine
+	self      raft.ServerID
+	eager     bool // it took part in elections from its start
 }
 
-// openReplica opens (with bootstrap: begins) the log in dir. A cluster of this server alone elects it at once.
-func openReplica(c Config, store *state.Store) (*replica, error) {
+// openReplica opens (with bootstrap: begins) the log in dir. With eager it takes part in elections at once, and a cluster
+// of this server alone elects it; otherwise it waits for stand.
+func openReplica(c Config, store *state.Store, epochs *epochs, eager bool) (*replica, error) {
 	settings := raftSettings(c.Identity.ID(), c.Logger)
-	boltStore, err := openLog(filepath.Join(c.Dir, "raft.db"), lockPatience)
+	if !eager {
+		settings.HeartbeatTimeout, settings.ElectionTimeout = never, never
+	}
+	boltStore, err := openLog(filepath.Join(c.Dir, fileLog), lockPatience)
 	if err != nil {
 		return nil, err
 	}
 	m := &machine{store: store, newer: make(chan error, 1)}
-	r, err := startRaft(c, settings, m, boltStore)
-	if err != nil {
+	opened := &replica{bolt: boltStore, machine: m, self: settings.LocalID, eager: eager}
+	if err := opened.start(c, settings, epochs); err != nil {
 		boltStore.Close()
 		return nil, err
 	}
-	opened := &replica{raft: r, bolt: boltStore, machine: m}
 	select {
 	case err := <-m.newer: // Raft would go on with an older snapshot
 		return nil, errors.Join(err, opened.close())
@@ -98,40 +102,57 @@ func (r *replica) watch(ctx context.Context) error {
 	}
 }
 
-func startRaft(c Config, settings *raft.Config, fsm raft.FSM, log *raftboltdb.BoltStore) (*raft.Raft, error) {
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
+// never is how long a server that must not stand for election waits for a leader.
+const never = 24 * time.Hour
+
+// stand lets a server that was opened without being eager take part in elections.
+func (r *replica) stand() error {
+	settings := r.raft.ReloadableConfig()
+	settings.HeartbeatTimeout, settings.ElectionTimeout = raftTimeout, raftTimeout
+	if err := r.raft.ReloadConfig(settings); err != nil {
+		return fmt.Errorf("take part in elections: %w", err)
 	}
-	existing, err := raft.HasExistingState(log, log, snapshots)
+	if alone(r.raft, r.self) {
+		r.transport.electNow()
+	}
+	return nil
+}
+
+func (r *replica) start(c Config, settings *raft.Config, epochs *epochs) error {
+	log := r.bolt
+	kept, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, settings.Logger)
 	if err != nil {
-		return nil, fmt.Errorf("read log: %w", err)
+		return fmt.Errorf("open snapshots in %s: %w", c.Dir, err)
+	}
+	existing, err := raft.HasExistingState(log, log, kept)
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
 	}
 	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftStream{c.Raft, c.Dialer}, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger,
+		Stream: raftStream{c.Raft, c.Dialer, epochs}, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger,
 		ServerAddressProvider: byID{}})
-	transport := newPrompt(network)
+	r.transport = newPrompt(network)
+	first := founded(c.Dir) && epochs.now().Epoch == 0 // of the cluster that began here, and began but once
 	self := raft.Server{ID: settings.LocalID, Address: raft.ServerAddress(c.Advertise)}
 	switch {
-	case !existing && c.Bootstrap && founded(c.Dir):
-		if err := raft.BootstrapCluster(settings, log, log, snapshots, transport, raft.Configuration{Servers: []raft.Server{self}}); err != nil {
-			transport.Close()
-			return nil, fmt.Errorf("begin log: %w", err)
+	case !existing && c.Bootstrap && first:
+		if err := raft.BootstrapCluster(settings, log, log, kept, r.transport, raft.Configuration{Servers: []raft.Server{self}}); err != nil {
+			r.transport.Close()
+			return fmt.Errorf("begin log: %w", err)
 		}
-	case !existing && founded(c.Dir):
-		transport.Close()
-		return nil, cluster.Errorf(cluster.CodeInvalid, "open log in %s: the log of this cluster's first server is gone: "+
+	case !existing && first:
+		r.transport.Close()
+		return cluster.Errorf(cluster.CodeInvalid, "open log in %s: the log of this cluster's first server is gone: "+
 			"restore it from a copy, or begin a new cluster with -bootstrap", c.Dir)
 	}
-	r, err := raft.NewRaft(settings, fsm, log, log, snapshots, transport)
-	if err != nil {
-		transport.Close()
-		return nil, fmt.Errorf("start raft: %w", err)
+	if r.raft, err = raft.NewRaft(settings, r.machine, log, log, kept, r.transport); err != nil {
+		r.transport.Close()
+		return fmt.Errorf("start raft: %w", err)
 	}
-	if alone(r, settings.LocalID) {
-		transport.electNow()
+	if r.eager && alone(r.raft, r.self) {
+		r.transport.electNow()
 	}
-	return r, nil
+	return nil
 }
 
 // alone reports whether this server is the only voter.
@@ -292,23 +313,6 @@ func (p *prompt) Close() error {
 	close(p.stop)
 	<-p.done
 	return err
-}
-
-// raftStream is the raft.StreamLayer over port 4647.
-type raftStream struct {
-	net.Listener
-	dialer *link.Dialer
-}
-
-// Dial connects to another server's Raft; its address is its ID, which the dialer knows the way to.
-func (s raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	id, err := cluster.ParseID(string(address))
-	if err != nil {
-		return nil, fmt.Errorf("connect to server %s: %w", address, err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return s.dialer.DialNode(ctx, id, link.ProtocolRaft)
 }
 
 // byID has Raft dial servers by their IDs, so that a changed address is no event.

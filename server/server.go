@@ -37,6 +37,11 @@ type Config struct {
 	Gossip    func(cluster.ID) string // host:port of a node's gossip, "" if not known; nil: nobody knows
 	Members   Members                 // nil: this server is alone
 	Logger    *slog.Logger
+	// Remembered are the servers that this node knew when it ran before. With none of them, and none in its log, it does not
+	// ask before it takes part in elections.
+	Remembered []cluster.ID
+	// NewestEpoch is the newest epoch that servers have announced, as far as this node knows or remembers; nil: 0.
+	NewestEpoch func() uint64
 	// Reach is the way to the API of another server or, for its own routes (/v1/client/…), of a node.
 	Reach func(cluster.ID) (Carry, error)
 }
@@ -55,6 +60,7 @@ type Server struct {
 	logger  *slog.Logger
 	store   *state.Store
 	replica *replica
+	epochs  *epochs
 	vault   vault
 	commits *committer
 	reports chan report
@@ -73,19 +79,34 @@ func Open(c Config) (*Server, error) {
 	if err := s.renewCertificate(time.Now()); err != nil && !errors.Is(err, errNoAuthority) {
 		return nil, err
 	}
-	replica, err := openReplica(c, s.store)
-	if err != nil {
+	reformed, err := false, error(nil)
+	if s.epochs, reformed, err = openEpochs(&c); err != nil {
 		return nil, err
 	}
-	s.replica = replica
+	if s.replica, err = openReplica(c, s.store, s.epochs, reformed); err != nil {
+		return nil, err
+	}
 	s.commits = newCommitter(s.replica.raft)
 	return s, nil
 }
 
-// Run works until ctx ends, then gives up leadership, closes the log and returns. An error says what failed. The ways to
-// other servers should work until it has returned: they learn of the end.
+// Run works until ctx ends, then hands over leadership, closes the log and returns. An error says what failed; ErrAnew is
+// none, but asks for another Open. The ways to other servers should work until it has returned: they learn of the end.
 func (s *Server) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	asked := ctx.Done()
+	working, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, ctx := errgroup.WithContext(working)
+	group.Go(func() error {
+		select {
+		case <-asked:
+			s.handOver()
+			end()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	group.Go(func() error { return s.guardEpoch(ctx) })
 	group.Go(func() error { return s.follow(ctx) })
 	group.Go(func() error { return s.commits.run(ctx) })
 	group.Go(func() error { return s.takeReports(ctx) })
@@ -150,6 +171,9 @@ func (s *Server) Leadership() Leadership {
 	id, err := cluster.ParseID(string(name))
 	if err != nil {
 		id = cluster.ID{}
+	}
+	if refusal := s.refusal(); refusal != "" {
+		return Leadership{Refusal: refusal}
 	}
 	l := Leadership{ID: id, Self: s.leading.Load()}
 	l.Address = s.addressOf(id, "")

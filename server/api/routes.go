@@ -96,7 +96,7 @@ var (
 
 // Routes is the table: every route that is known, also those that this version has only a refusal for.
 func Routes() []Route {
-	return slices.Concat(laterRoutes(), joinRoutes(), []Route{
+	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), []Route{
 		JobsList, JobsRegister, JobsParse, JobValidate, JobRead, JobRegister, JobDeregister, JobVersionsList,
 		JobAllocsList, JobEvalsList, JobDeploysList, JobLatestDeploy, JobSummaryRead, JobServicesList,
 		JobSubmissionGet, JobEvaluate,
