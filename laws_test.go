@@ -77,7 +77,7 @@ const (
 
 // logKeys are the names of facts in the log: first those of everything, then those that a few messages need.
 var logKeys = []string{
-	"node", "job", "group", "alloc", "eval", "index", "err",
+	"node", "job", "group", "alloc", "eval", "index", "epoch", "err",
 	"task", "deployment", "status", "why", "code", "signal", "unknown", "pid", "mode", "delay", "grace", "until", "for",
 	"file", "executable", "plugin", "option", "container", "image", "warning",
 	"peer", "protocol", "method", "path", "objects", "stale", "dropped", "stack",

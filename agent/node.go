@@ -42,6 +42,8 @@ type Node struct {
 
 	collecting sync.Mutex // held while allocations that ended are removed
 
+	ending atomic.Bool // tasks end with Run
+
 	mu      sync.Mutex // guards what follows
 	runners map[cluster.ID]*runner
 	gone    map[cluster.ID]bool // collected here; forgotten when the servers do not list them any more
@@ -249,6 +251,9 @@ func (n *Node) Counters() Counters {
 	return c
 }
 
+// EndTasks has Run end all tasks at its end, as with Config.StopTasks.
+func (n *Node) EndTasks() { n.ending.Store(true) }
+
 // Run is the node's life: it takes up what the journal holds, registers, and follows the servers until ctx ends.
 // Then, with StopTasks, it ends all tasks and returns when they are gone; otherwise it leaves them running. It may be
 // called once.
@@ -281,7 +286,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	err := talk.Wait() // from here on nobody adds a runner
 
-	if n.config.StopTasks {
+	if n.config.StopTasks || n.ending.Load() {
 		for _, r := range n.all() {
 			r.post(live, func() { r.closing = true })
 		}

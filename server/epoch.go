@@ -91,7 +91,7 @@ func openEpochs(c *Config) (e *epochs, reformed bool, err error) {
 	if err := e.write(done); err != nil {
 		return nil, false, err
 	}
-	c.Logger.Info("this server begins anew", "epoch", cluster.EpochNumber(next.Epoch), "reformed", next.Reform)
+	c.Logger.Info("this server begins anew", "epoch", cluster.EpochNumber(next.Epoch))
 	return e, next.Reform, nil
 }
 

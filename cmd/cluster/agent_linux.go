@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/a43e60e4/cluster/agent/supervise"
+	"github.com/a43e60e4/cluster/server"
 )
 
 // envDevDir carries the temporary directory of `agent -dev` from the supervisor to the agent, also over an upgrade.
@@ -86,7 +88,9 @@ func agentDir(c AgentConfig) (dir dataDir, remove func(), err error) {
 		}
 		remove = func() { os.RemoveAll(path) }
 	}
-	dir, err = openDataDir(path)
+	if dir, err = openDataDir(path); err == nil {
+		err = dir.finishLeaving()
+	}
 	if err != nil {
 		remove()
 		return "", nil, err
@@ -111,12 +115,35 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 	if err := c.join(ctx); err != nil {
 		return err
 	}
-	r, err := openAgent(c)
-	if err != nil {
-		return err
+	for began := false; ; began = true {
+		r, err := openAgent(c)
+		if err != nil {
+			return err
+		}
+		if !began {
+			r.greet(start.Stdout)
+		}
+		err = r.Run(ctx)
+		if r.hasLeft() {
+			return errors.Join(err, dir.finishLeaving(), endSupervisor(ctx, client))
+		}
+		if !errors.Is(err, server.ErrAnew) || ctx.Err() != nil {
+			return err
+		}
 	}
-	r.greet(start.Stdout)
-	return r.Run(ctx)
+}
+
+// endSupervisor asks the supervisor to end, with this agent, and waits until it asks the same of us.
+func endSupervisor(ctx context.Context, client *supervise.Client) error {
+	if err := syscall.Kill(client.PID(), syscall.SIGTERM); err != nil {
+		return fmt.Errorf("ask the supervisor to end: %w", err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-client.Done():
+	case <-time.After(farewell):
+	}
+	return nil
 }
 
 // newLogger writes to w as the configuration says.

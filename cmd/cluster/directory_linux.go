@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/a43e60e4/cluster"
@@ -21,12 +22,15 @@ import (
 // for starts at which nobody answers yet. It may be used concurrently.
 type directory struct {
 	file    string
+	self    cluster.ID
 	logger  *slog.Logger
 	gossip  *gossip.Gossip
 	newest  atomic.Pointer[edition]
 	decoded map[cluster.ID]decodedRecord // of Run alone
 	saved   map[cluster.ID]whereabouts   // what the disk holds; of Run alone
 	start   map[cluster.ID]whereabouts   // what the disk held at the start; never modified
+	mu      sync.Mutex                   // guards servers
+	servers map[cluster.ID]bool          // whether the certificate with which a node signs is a server's
 }
 
 // edition is the directory at one moment. It is never modified.
@@ -43,6 +47,7 @@ type whereabouts struct {
 	RPC    string `json:"rpc"`
 	Gossip string `json:"gossip,omitempty"`
 	Server bool   `json:"server,omitempty"`
+	Epoch  uint64 `json:"epoch,omitempty"` // servers: of its copy of the state
 }
 
 type decodedRecord struct {
@@ -52,7 +57,8 @@ type decodedRecord struct {
 
 // openDirectory reads what is remembered. Nothing else is known before gossip is given and Run runs.
 func openDirectory(file string, logger *slog.Logger) (*directory, error) {
-	d := &directory{file: file, logger: logger, decoded: map[cluster.ID]decodedRecord{}, start: map[cluster.ID]whereabouts{}}
+	d := &directory{file: file, logger: logger, decoded: map[cluster.ID]decodedRecord{},
+		start: map[cluster.ID]whereabouts{}, servers: map[cluster.ID]bool{}}
 	text, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -84,15 +90,34 @@ func (d *directory) Address(id cluster.ID) (string, bool) {
 	return where.RPC, ok && where.RPC != ""
 }
 
-// Servers are the nodes that keep the state, those that gossip has alive first, in the order of their IDs.
+// certified is told whether a node's certificate is a server's.
+func (d *directory) certified(id cluster.ID, server bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.servers[id] = server
+}
+
+// NewestEpoch is the newest that a server has announced, now or before the start.
+func (d *directory) NewestEpoch() uint64 { return newestEpoch(d.newest.Load().places) }
+
+func newestEpoch(places map[cluster.ID]whereabouts) (newest uint64) {
+	for _, p := range places {
+		newest = max(newest, p.Epoch)
+	}
+	return newest
+}
+
+// Servers are the nodes that keep the state, those that gossip has alive first, in the order of their IDs. Those alive whose copy is
+// of an older epoch than another's are none.
 func (d *directory) Servers() []cluster.ID {
 	now := d.newest.Load()
+	newest := newestEpoch(now.places)
 	var living, others []cluster.ID
 	met := map[cluster.ID]bool{}
 	for _, m := range now.members {
 		met[m.Node] = true
 		switch {
-		case !m.Server || m.State == cluster.MemberLeft || m.Left:
+		case !m.Server || m.State == cluster.MemberLeft || m.Left || m.Epoch < newest && m.State == cluster.MemberAlive:
 		case m.State == cluster.MemberAlive:
 			living = append(living, m.Node)
 		default:
@@ -143,10 +168,10 @@ func (d *directory) replace(view *gossip.View) {
 		record := d.record(m)
 		next.members = append(next.members, cluster.Member{Record: record, State: m.State, Since: m.Since})
 		switch {
-		case m.State == cluster.MemberLeft:
+		case m.State == cluster.MemberLeft || record.Left:
 			delete(next.places, m.ID)
 		case record.RPC != "":
-			next.places[m.ID] = whereabouts{RPC: record.RPC, Gossip: m.Address.String(), Server: record.Server}
+			next.places[m.ID] = whereabouts{RPC: record.RPC, Gossip: m.Address.String(), Server: record.Server, Epoch: record.Epoch}
 		}
 	}
 	for id := range d.decoded {
@@ -172,6 +197,12 @@ func (d *directory) record(m *gossip.Member) cluster.Record {
 	if err != nil {
 		d.logger.Warn("what a node says of itself cannot be read", "node", m.ID, "err", err)
 		record = cluster.Record{Node: m.ID}
+	}
+	d.mu.Lock()
+	server := d.servers[m.ID]
+	d.mu.Unlock()
+	if !server && m.ID != d.self {
+		record.Server, record.Epoch, record.Down = false, 0, nil
 	}
 	d.decoded[m.ID] = decodedRecord{m.Registration, m.Edition, record}
 	return record

@@ -79,7 +79,7 @@ func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
 func (r *running) newFront() http.Handler {
 	return &front{r: r, local: server.NewHandler(server.HTTPConfig{
 		Core: stranger{state.New(), r.reach}, Logger: r.logger, Version: version,
-		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures,
+		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures, Cluster: r.view, Leave: r.leave,
 	})}
 }
 

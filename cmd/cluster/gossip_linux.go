@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/a43e60e4/cluster/agent"
 	"github.com/a43e60e4/cluster/agent/gossip"
 	"github.com/a43e60e4/cluster/server/link"
+	"github.com/a43e60e4/cluster/server/pki"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -36,7 +38,7 @@ func (r *running) openGossip() error {
 	g, err := gossip.Open(gossip.Config{
 		ID: r.id, Cluster: r.who.Cluster().String(), Keys: r.gossipKeys(),
 		Bind: c.SerfAddress(), Advertise: r.advertiseGossip(), Transport: r.packets,
-		Registration: registration, Sign: r.who.Sign, Certificate: func() []byte { return r.who.Leaf().Raw }, Verify: r.who.Verify,
+		Registration: registration, Sign: r.who.Sign, Certificate: func() []byte { return r.who.Leaf().Raw }, Verify: r.verify,
 		Fetch: r.fetch, Peers: r.directory.Peers, Dir: r.dir.gossip(), Logger: r.logger,
 	})
 	switch {
@@ -84,6 +86,19 @@ func resolved(host string) string {
 		return all[0]
 	}
 	return host
+}
+
+// verify judges what is signed by a node, and takes note of whether that is a server: a client's word about epochs and about
+// who is down counts for nothing.
+func (r *running) verify(node cluster.ID, certificate, digest, signature []byte) error {
+	if err := r.who.Verify(node, certificate, digest, signature); err != nil {
+		return err
+	}
+	if leaf, err := x509.ParseCertificate(certificate); err == nil {
+		_, role, _ := pki.Identity(leaf)
+		r.directory.certified(node, role == pki.RoleServer)
+	}
+	return nil
 }
 
 // fetch asks another node for what gossip could not carry.
@@ -147,12 +162,26 @@ func (r *running) announce(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-offers:
+		case <-r.leaving:
+			cancel()
+			<-changed
+			return r.announceEnd(&parts)
 		case <-ctx.Done():
 		}
 		cancel()
 		<-changed
 	}
 	return r.announceRestart(&parts)
+}
+
+// announceEnd says that this node leaves for good, so that it loses its seat and gets no more work.
+func (r *running) announceEnd(parts *cluster.RecordParts) error {
+	record := r.record()
+	record.Left, record.Endpoints = true, nil
+	if err := r.gossip.Publish(parts.Update(record)); err != nil {
+		r.logger.Warn("others cannot be told that this node leaves", "err", err)
+	}
+	return nil
 }
 
 // spreading is how long the last word of an agent has before its gossip ends: three rounds.
@@ -185,7 +214,7 @@ func (r *running) record() cluster.Record {
 	}
 	if r.server != nil {
 		snapshot := r.server.Snapshot()
-		record.Commands, record.Index = state.NewestKind, snapshot.TableIndex(state.Nodes)
+		record.Commands, record.Index, record.Epoch = state.NewestKind, snapshot.TableIndex(state.Nodes), r.server.Epoch()
 		for node := range snapshot.Nodes() {
 			if !node.Alive() {
 				record.Down = append(record.Down, node.ID)

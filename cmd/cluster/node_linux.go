@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -71,12 +72,16 @@ type running struct {
 	api       http.Handler
 	doors     []net.Listener // for people and tools
 	inside    *loopback      // for the client part
+	leaving   chan struct{}  // closed when the node leaves for good
+	left      chan struct{}  // closed when it has: Run ends
+	once      sync.Once      // closes leaving
+	end       sync.Once      // closes left
 	open      []io.Closer    // what must be closed if openAgent fails
 }
 
 // openAgent reads the data directory, takes the ports and prepares all parts. Nothing works before Run.
 func openAgent(c machineConfig) (_ *running, err error) {
-	r := &running{machineConfig: c, inside: newLoopback("inside")}
+	r := &running{machineConfig: c, inside: newLoopback("inside"), leaving: make(chan struct{}), left: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			for _, open := range slices.Backward(r.open) {
@@ -159,6 +164,9 @@ func (c *machineConfig) listenUnix(path string) (net.Listener, error) {
 // openIdentity reads who this node is in which cluster, or founds a cluster.
 func (r *running) openIdentity() (err error) {
 	if !link.HasIdentity(r.dir.identity()) {
+		if err := r.dir.leftWords(); err != nil {
+			return err
+		}
 		if !r.agent.Bootstrap {
 			return cluster.Errorf(cluster.CodeInvalid, "open data directory %s: this node belongs to no cluster yet: "+
 				"start the first node with -bootstrap, and others with -join and a token (cluster join-token)", r.dir)
@@ -179,6 +187,7 @@ func (r *running) openPort() (err error) {
 	if r.directory, err = openDirectory(r.dir.nodes(), r.logger); err != nil {
 		return err
 	}
+	r.directory.self = r.id
 	if err := r.directory.learn(r.who.Dir()); err != nil {
 		r.logger.Warn("the servers that this node joined through cannot be read", "err", err)
 	}
@@ -206,6 +215,7 @@ func (r *running) openServer() (err error) {
 	r.server, err = server.Open(server.Config{
 		Dir: r.dir.server(), Identity: r.who, Name: r.agent.Name, Bootstrap: r.agent.Bootstrap, Gossip: r.directory.gossipAddress,
 		Raft: r.port.Raft(), Beats: r.port.Beats(), Dialer: r.dialer, Advertise: r.advertise, Members: r.directory, Logger: r.logger, Reach: r.reach,
+		Remembered: r.directory.Servers(), NewestEpoch: r.directory.NewestEpoch,
 	})
 	if err != nil {
 		return err
@@ -217,7 +227,7 @@ func (r *running) openServer() (err error) {
 	}))
 	r.api = server.NewHandler(server.HTTPConfig{
 		Core: r.server, Keeper: r.server, Logger: r.logger, Version: version,
-		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures,
+		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures, Cluster: r.view, Leave: r.leave,
 	})
 	return nil
 }
@@ -336,7 +346,18 @@ func (r *running) Run(ctx context.Context) error {
 	group.Go(func() error { return named("port 4647", r.port.Run(wired)) })
 	group.Go(func() error { return named("gossip", r.gossip.Run(wired)) })
 	group.Go(func() error { return r.directory.Run(wired) })
+	group.Go(func() error {
+		select {
+		case <-r.left:
+			stop()
+		case <-wired.Done():
+		}
+		return nil
+	})
 	err := r.runParts(ctx)
+	if r.hasLeft() {
+		err = errors.Join(err, r.sayGoodbye())
+	}
 	cut()
 	r.dialer.Close()
 	r.transport.CloseIdleConnections()
@@ -366,7 +387,12 @@ func (r *running) runParts(ctx context.Context) error {
 	if r.names != nil {
 		group.Go(func() error { return named("DNS", r.names.Run(servers)) })
 	}
-	group.Go(func() error { return r.announce(ctx) })
+	group.Go(func() error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(servers, cancel)()
+		return r.announce(ctx)
+	})
 	group.Go(func() error { return r.runTrust(servers) })
 	group.Go(func() error {
 		defer stopServers()

@@ -33,15 +33,13 @@ func showCluster(c *call, client *api.Client) error {
 		return c.printObject(client, api.AgentSelf.Path, api.Query{})
 	}
 	ctx := c.ctx()
-	leader, err := client.Leader(ctx)
+	view, err := client.ClusterView(ctx)
 	if err != nil {
 		return err
 	}
-	members, err := client.Members(ctx)
-	if err != nil {
-		return err
+	if !c.showServers(view) {
+		return &exitStatus{status: exitError}
 	}
-	c.out.pairs([]pair{{"Agent", c.address()}, {"Leader", leader}, {"Servers", strconv.Itoa(len(members.Members))}})
 	list, _, err := client.Nodes(ctx, api.Query{})
 	if err != nil {
 		return err
@@ -56,6 +54,45 @@ func showCluster(c *call, client *api.Client) error {
 	c.out.line("%d of %d ready", ready, len(list))
 	c.out.heading("Jobs")
 	return listJobs(c, client)
+}
+
+// showServers says how the servers are, and what to do if none leads. It reports whether one does.
+func (c *call) showServers(view *api.ClusterView) bool {
+	leader, answering, known := "", 0, 0
+	rows := [][]string{{"Name", "Address", "Status", "Role", "Epoch"}}
+	voters := votersOf(view)
+	for i := range view.Servers {
+		s := &view.Servers[i]
+		if s.Status == "left" {
+			continue
+		}
+		known++
+		role, epoch := "no answer", ""
+		if s.Copy != nil {
+			answering++
+			role, epoch = "follower", strconv.FormatUint(s.Copy.Epoch, 10)
+			if !voters[s.ID] {
+				role = "no voter"
+			}
+		}
+		if s.ID == view.Leader {
+			leader, role = title(s), "leader"
+		}
+		rows = append(rows, []string{s.Name, s.Address, s.Status, role, epoch})
+	}
+	lines, healthy := diagnosis(view)
+	c.out.pairs([]pair{{"Agent", c.address()}, {"Leader", leader},
+		{"Servers", fmt.Sprintf("%d of %d answer", answering, known)},
+		{"Gossip", fmt.Sprintf("%d of %d nodes alive", view.NodesAlive, view.Nodes)}})
+	c.out.heading("Servers")
+	c.out.table(rows)
+	if len(lines) > 0 {
+		c.out.line("")
+	}
+	for _, text := range lines {
+		c.out.line("%s", text)
+	}
+	return healthy
 }
 
 // showAnything shows the job, allocation, node, evaluation or deployment that text names or begins.
@@ -114,35 +151,4 @@ func showBy(c *call, client *api.Client, find func(*api.Client, string) (cluster
 		}
 		return show(c, client, id)
 	}
-}
-
-func (p *program) serverMembers(name string) *cli.Command {
-	return p.command(verb{
-		name: name, short: "list the servers", example: "cluster server members", flags: []cli.Flag{jsonFlag()},
-		run: func(c *call) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				return c.printObject(client, api.AgentMembers.Path, api.Query{})
-			}
-			members, err := client.Members(c.ctx())
-			if err != nil {
-				return err
-			}
-			leader, err := client.Leader(c.ctx())
-			if err != nil {
-				return err
-			}
-			rows := [][]string{{"Name", "Address", "Port", "Status", "Leader", "Raft Version", "Build", "Datacenter", "Region"}}
-			for _, m := range members.Members {
-				rows = append(rows, []string{m.Name, m.Addr, strconv.Itoa(int(m.Port)), m.Status,
-					strconv.FormatBool(leader != "" && m.Tags["rpc_addr"]+":"+m.Tags["port"] == leader),
-					m.Tags["raft_vsn"], m.Tags["build"], m.Tags["dc"], m.Tags["region"]})
-			}
-			c.out.table(rows)
-			return nil
-		},
-	})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -84,6 +85,11 @@ type Copy struct {
 	Leader    cluster.ID
 	Voters    []cluster.ID
 	Outdated  bool // it knows of a newer epoch and answers nothing
+}
+
+// Compare orders copies by what they hold: negative if k is older than o.
+func (k *Copy) Compare(o *Copy) int {
+	return cmp.Or(cmp.Compare(k.Epoch, o.Epoch), cmp.Compare(k.LastTerm, o.LastTerm), cmp.Compare(k.LastIndex, o.LastIndex))
 }
 
 // RecoverRequest asks to re-form the cluster from the copy of one server.
