@@ -210,6 +210,7 @@ func (w *world) routes() map[api.Route]func(string, url.Values, []byte) (any, er
 			return api.Agent{Stats: map[string]map[string]string{"client": {"node_id": w.nodes[0].ID.String()}}}, nil
 		},
 		api.AgentMembers: func(string, args, []byte) (any, error) { return w.members(), nil },
+		api.AgentCluster: func(string, args, []byte) (any, error) { return w.view(), nil },
 	}
 }
 
@@ -431,7 +432,14 @@ func (w *world) search(body []byte) (any, error) {
 
 func (w *world) members() api.Members {
 	return api.Members{ServerName: "n1.global", Members: []api.Member{{Name: "n1.global", Addr: "192.0.2.7", Port: 4648, Status: "alive",
-		Tags: map[string]string{"rpc_addr": "192.0.2.7", "port": "4647", "raft_vsn": "3", "build": "0.1.0", "dc": "dc1", "region": "global"}}}}
+		Tags: map[string]string{"id": serverOne.String(), "rpc_addr": "192.0.2.7", "port": "4647", "raft_vsn": "3", "build": "0.1.0", "dc": "dc1", "region": "global"}}}}
+}
+
+var serverOne = cluster.ID{0x70, 1, 2, 3, 4, 5, 0x46, 7, 0x88}
+
+func (w *world) view() api.ClusterView {
+	return api.ClusterView{Node: serverOne, Name: "n1", Server: true, Leader: serverOne, Nodes: 3, NodesAlive: 2, Servers: []api.ServerView{{
+		ID: serverOne, Name: "n1", Address: "192.0.2.7:4647", Status: "alive", Copy: &api.Copy{LastIndex: w.index, LastTerm: 2, Leader: serverOne, Voters: []cluster.ID{serverOne}}}}}
 }
 
 func (w *world) String() string { return fmt.Sprintf("world at %d", w.index) }
