@@ -114,7 +114,7 @@ func TestErrorsHaveTheStatusAndTextThatClientsKnow(t *testing.T) {
 		{"PUT", "/v1/jobs/parse", `{"JobHCL": "job {"}`, 400, "Failed to parse job: "},
 		{"PUT", "/v1/job/web/plan", `{}`, 501, "planning a job without running it: this version does not have it yet"},
 		{"GET", "/v1/client/allocation" + unknown + "/exec", "", 501, "exec: this version does not have it yet"},
-		{"GET", "/v1/operator/raft/configuration", "", 501, "operator routes: this version does not have it yet"},
+		{"GET", "/v1/operator/snapshot", "", 501, "operator routes: this version does not have it yet"},
 		{"GET", "/v1/agent/health", "", 500, `{"server":{"ok":true,"message":"ok"},"client":{"ok":false,"message":"no supervisor"}}`},
 		{"GET", "/v1/metrics?format=x", "", 400, `read format "x": want prometheus, or nothing for JSON`},
 		{"PUT", "/v1/internal/node" + unknown + "/report", "", 403, "Permission denied: only node " + otherID.String() + " itself may do this"},

@@ -24,6 +24,16 @@ type operator interface {
 // errNoServer answers what only a server can.
 var errNoServer = cluster.Errorf(cluster.CodeRejected, "this agent is no server: ask one, see `cluster server members`")
 
+// noOperator is what an agent that is no server does for operators.
+type noOperator struct{}
+
+func (noOperator) raftServers() (*api.RaftServers, error)             { return nil, errNoServer }
+func (noOperator) unseat(context.Context, cluster.ID) error           { return errNoServer }
+func (noOperator) transfer(cluster.ID) (*api.TransferResponse, error) { return nil, errNoServer }
+func (noOperator) Recover(context.Context, bool) (*api.RecoverResponse, error) {
+	return nil, errNoServer
+}
+
 func (h *apiHandler) operatorEndpoints() map[api.Route]endpoint {
 	all := map[api.Route]endpoint{
 		api.AgentCluster: {local: func(r *request) (any, error) {
@@ -45,10 +55,7 @@ func (h *apiHandler) operatorEndpoints() map[api.Route]endpoint {
 	}
 	o, able := h.Core.(operator)
 	if !able {
-		for _, route := range []api.Route{api.RaftConfiguration, api.RaftPeerRemove, api.RaftTransfer, api.RecoverBegin} {
-			all[route] = endpoint{local: func(*request) (any, error) { return nil, errNoServer }}
-		}
-		return all
+		o = noOperator{}
 	}
 	all[api.RaftConfiguration] = endpoint{read: func(*request, *state.Snapshot) (reading, error) {
 		return reading{nil, func(api.Meta) (any, error) { return o.raftServers() }}, nil

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
@@ -79,6 +81,7 @@ func (p *program) raftPeers() *cli.Command {
 			if err != nil {
 				return err
 			}
+			slices.SortFunc(list.Servers, func(a, b api.RaftServer) int { return strings.Compare(a.Node, b.Node) })
 			rows := [][]string{{"Node", "ID", "Address", "State", "Voter", "RaftProtocol"}}
 			for _, s := range list.Servers {
 				state := "follower"
