@@ -67,7 +67,7 @@ type Config struct {
 	Control        Control
 	Fence          Fence // nil: tasks of groups with stop_on_client_after are not started
 
-	Heartbeat      time.Duration // between two renewals of the lease; 0: 0.5 s
+	Heartbeat      time.Duration // between two renewals of the lease; 0: 1 s
 	StopTasks      bool          // at the end of Run end all tasks; otherwise they go on and are found again
 	MaxKillTimeout time.Duration // bound of kill_timeout; 0: 30 s
 	GCInterval     time.Duration // of looking at the disk; 0: 1 minute
@@ -100,7 +100,7 @@ func (c Config) complete() (Config, error) {
 		c.MaxDynamicPort = 32000
 	}
 	if c.Heartbeat == 0 {
-		c.Heartbeat = 500 * time.Millisecond
+		c.Heartbeat = time.Second
 	}
 	if c.MaxKillTimeout == 0 {
 		c.MaxKillTimeout = 30 * time.Second

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// leaseTTL is how long a node's lease lasts after a heartbeat, of which there are two in a second. Above
+	// leaseTTL is how long a node's lease lasts after a heartbeat, of which there is one in a second. Above
 	// manyNodes it grows with their number.
 	leaseTTL  = 2 * time.Second
 	manyNodes = 1000

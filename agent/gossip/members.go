@@ -2,12 +2,12 @@ package gossip
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -87,19 +87,26 @@ func (e *member) move(p place) {
 	e.places = e.places[:keep]
 }
 
-func nameOf(id cluster.ID, at netip.AddrPort) string { return id.String() + "@" + at.String() }
+// nameOf is the name in memberlist of a node at an address. Each probe carries two of them, so it is short: the bytes of
+// the ID, of the IP address and of the port, in base64.
+func nameOf(id cluster.ID, at netip.AddrPort) string {
+	bytes := append(id[:], at.Addr().AsSlice()...)
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint16(bytes, at.Port()))
+}
 
 func parseName(name string) (cluster.ID, netip.AddrPort, error) {
-	text, address, _ := strings.Cut(name, "@")
-	id, err := cluster.ParseID(text)
-	if err != nil {
-		return cluster.ID{}, netip.AddrPort{}, err
+	bytes, err := base64.RawURLEncoding.DecodeString(name)
+	size := len(cluster.ID{})
+	if err != nil || len(bytes) < size+2 {
+		return cluster.ID{}, netip.AddrPort{}, fmt.Errorf("parse member name %.80q: want an ID, an address and a port", name)
 	}
-	at, err := netip.ParseAddrPort(address)
-	if err == nil && (id.IsZero() || nameOf(id, at) != name || at.Addr().Zone() != "") {
-		err = fmt.Errorf("parse member name %q: want ID@IP:port", name)
+	id := cluster.ID(bytes[:size])
+	addr, ok := netip.AddrFromSlice(bytes[size : len(bytes)-2])
+	at := netip.AddrPortFrom(addr, binary.BigEndian.Uint16(bytes[len(bytes)-2:]))
+	if !ok || id.IsZero() || nameOf(id, at) != name {
+		return cluster.ID{}, netip.AddrPort{}, fmt.Errorf("parse member name %.80q: want an ID, an address and a port", name)
 	}
-	return id, at, err
+	return id, at, nil
 }
 
 // A run travels with memberlist's word that a node is alive.

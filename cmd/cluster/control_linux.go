@@ -13,7 +13,7 @@ import (
 )
 
 // control is the servers as the agent sees them. What needs the leader goes through this process's API, which knows the way.
-// Leases are renewed with the leader twice a second, and with the others now and then, so that a new leader knows them.
+// Leases are renewed with the leader every second, and with the others now and then, so that a new leader knows them.
 type control struct {
 	client  *api.Client         // of this process
 	self    cluster.ID          // this node
