@@ -91,11 +91,8 @@ func (n *Node) start(role Role, env, flags []string) error {
 	if own := filepath.Join(n.Dir, "agent.hcl"); exists(own) {
 		argv = append(argv, "-config", own)
 	}
-	switch role {
-	case Server:
-		argv = append(argv, "-no-client")
-	case Client:
-		argv = append(argv, "-no-server")
+	if role == Server {
+		argv = append(argv, "-no-client") // that it is no server says a client's token
 	}
 	log, err := os.OpenFile(n.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
