@@ -1,4 +1,4 @@
-# A small web service, three times. Build its program with `go build -o bin/hello ./examples/hello`, then
+# A small web service, three times, on as many nodes as there are. Build its program with `go build -o bin/hello ./examples/hello`, then
 #
 #	cluster job run examples/hello.hcl
 #	cluster service info hello
@@ -29,6 +29,10 @@ locals {
 job "hello" {
   group "hello" {
     count = 3
+
+    spread {
+      attribute = "${node.unique.name}"
+    }
 
     network {
       port "http" {}
@@ -67,6 +71,10 @@ job "hello" {
       config {
         command = local.program
         args    = concat(["-version", var.release], var.arguments)
+      }
+
+      env {
+        NODE = "${node.unique.name}"
       }
 
       resources {

@@ -24,22 +24,30 @@ func main() {
 	unhealthy := flag.Bool("unhealthy", false, "let /health fail")
 	failAfter := flag.Duration("fail-after", 0, "end with status 1 after this time; 0: never")
 	get := flag.String("get", "", "do not serve: print what this URL answers")
+	resolve := flag.String("resolve", "", "do not serve: print where the service of this name is (SRV)")
+	dns := flag.String("dns", "", "ask this DNS server, host:port; with -get the URL's host is then the name of a service, and its port found with it")
 	flag.Parse()
 	log.SetFlags(log.LstdFlags | log.Lmicroseconds)
-	if *get != "" {
-		if err := fetch(*get); err != nil {
-			log.Fatal(err)
+	var err error
+	switch {
+	case *resolve != "":
+		err = printPlaces(resolver(*dns), *resolve)
+	case *get != "":
+		client := http.Client{Timeout: 5 * time.Second}
+		if *dns != "" {
+			client.Transport = &http.Transport{DialContext: dialService(resolver(*dns))}
 		}
-		return
+		err = fetch(&client, *get)
+	default:
+		err = run(*version, *unhealthy, *failAfter)
 	}
-	if err := run(*version, *unhealthy, *failAfter); err != nil {
+	if err != nil {
 		log.Fatal(err)
 	}
 }
 
 // fetch prints what a URL answers: not every machine has a program for that.
-func fetch(url string) error {
-	client := &http.Client{Timeout: 5 * time.Second}
+func fetch(client *http.Client, url string) error {
 	answer, err := client.Get(url)
 	if err != nil {
 		return err
@@ -99,8 +107,12 @@ func handler(version string, unhealthy bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		log.Printf("answering %s", r.RemoteAddr)
-		fmt.Fprintf(w, "hello from instance %s, allocation %s, version %s\n",
-			os.Getenv("NOMAD_ALLOC_INDEX"), os.Getenv("NOMAD_ALLOC_ID"), version)
+		where := ""
+		if node := os.Getenv("NODE"); node != "" {
+			where = " on node " + node
+		}
+		fmt.Fprintf(w, "hello from instance %s%s, allocation %s, version %s\n",
+			os.Getenv("NOMAD_ALLOC_INDEX"), where, os.Getenv("NOMAD_ALLOC_ID"), version)
 	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		if unhealthy {

@@ -16,9 +16,14 @@ func get(h http.Handler, path string) (int, string) {
 
 func TestAnswers(t *testing.T) {
 	t.Setenv("NOMAD_ALLOC_INDEX", "2")
+	t.Setenv("NODE", "")
 	t.Setenv("NOMAD_ALLOC_ID", "8d3c1f7a-52be-4e0f-9a55-0c1d2e3f4a5b")
 	if code, text := get(handler("7", false), "/"); code != 200 || text != "hello from instance 2, allocation 8d3c1f7a-52be-4e0f-9a55-0c1d2e3f4a5b, version 7\n" {
 		t.Error(code, text)
+	}
+	t.Setenv("NODE", "one")
+	if _, text := get(handler("7", false), "/"); text != "hello from instance 2 on node one, allocation 8d3c1f7a-52be-4e0f-9a55-0c1d2e3f4a5b, version 7\n" {
+		t.Error(text)
 	}
 	if code, _ := get(handler("7", false), "/health"); code != 200 {
 		t.Error(code)
