@@ -23,7 +23,7 @@ until_true() {
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$end" ] || { echo "gave up waiting until $what"; return 1; }
-		read -rt 0.05 <>"$dir/never" || :
+		sleep 0.05
 	done
 }
 
@@ -38,7 +38,7 @@ clear() {
 	while left=$(ours) && [ -n "$left" ]; do
 		# shellcheck disable=SC2086
 		kill -9 $left 2>/dev/null || :
-		read -rt 0.05 <>"$dir/never" || :
+		sleep 0.05
 	done
 	for node in $nodes; do
 		sum=$(printf %s "$dir/$node/supervisor" | sha256sum)
@@ -49,27 +49,27 @@ clear() {
 
 if [ "${1:-}" = stop ]; then
 	dir=${2:?which? the demo said so when it started}
-	[ -e "$dir/never" ] || { echo "$dir is no demo's directory"; exit 1; }
+	[ -e "$dir/demo" ] || { echo "$dir is no demo's directory"; exit 1; }
 	clear
 	exit
 fi
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/demo-XXXXXX")
+# finish STATUS clears and ends. A signal may come while it begins for another reason: then it begins anew.
 finish() {
-	local status=$?
-	trap - EXIT
 	trap '' INT TERM HUP
-	if [ "$status" != 0 ] && [ "$status" != 130 ]; then
+	if [ "$1" != 0 ] && [ "$1" != 130 ]; then
 		echo
 		echo "the demo failed; the agents said:"
 		tail -n 20 "$dir"/*.log 2>/dev/null || :
 	fi
 	clear
-	exit "$status"
+	trap - EXIT
+	exit "$1"
 }
-trap finish EXIT
-trap 'trap "" INT TERM HUP; exit 130' INT TERM HUP # once: a second one must not stop the clearing
-mkfifo "$dir/never"
+trap 'finish $?' EXIT
+trap 'finish 130' INT TERM HUP
+touch "$dir/demo"
 
 # Ports that nobody has, and an address per node, so that a cluster that runs here is not disturbed.
 port=$(cat /proc/net/{tcp,udp}{,6} 2>/dev/null | awk -v seed=$RANDOM '
