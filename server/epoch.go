@@ -282,8 +282,9 @@ func (s *Server) guardEpoch(ctx context.Context) error {
 		case !now.superseded():
 		case living >= now.Known:
 			purpose := &epochPurpose{Epoch: living, Aside: fmt.Sprintf("%s%d-%s", oldPrefix, cluster.EpochNumber(now.Epoch), time.Now().UTC().Format("20060102-150405"))}
-			s.logger.Warn("the cluster was re-formed without this server: its copy of the state is put aside and it follows the others",
-				"epoch", cluster.EpochNumber(living), "why", "the copy is of epoch "+fmt.Sprint(cluster.EpochNumber(now.Epoch)))
+			if s.replica.raft.LastIndex() > 0 {
+				s.logger.Warn("the cluster was re-formed without this server: its copy of the state is put aside, and it follows the others", "epoch", cluster.EpochNumber(living))
+			}
 			if err := s.epochs.decide(purpose); err != nil {
 				return err
 			}

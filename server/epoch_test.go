@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -375,4 +376,133 @@ func TestRecoveryIsJudged(t *testing.T) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
 	}
+}
+
+// TestNewServerJoinsReformedCluster has a server that knows of no epoch follow one.
+func TestNewServerJoinsReformedCluster(t *testing.T) {
+	r := newRealm(t)
+	a := r.start(1)
+	write(r, "x", a)
+	r.must(a.epochs.decide(&epochPurpose{Epoch: cluster.NextEpoch(0, 3), Reform: true}))
+	a.began()
+	a = r.start(1)
+	b := r.start(2)
+	b.began()
+	b = r.start(2)
+	r.voters(2, a, b)
+	r.eventually("the state", func() bool { return b.has("x") })
+}
+
+// TestFounderWithoutLogBeginsOnce has the first server put its copy aside: with -bootstrap it must follow, and not begin a log.
+func TestFounderWithoutLogBeginsOnce(t *testing.T) {
+	r, a, b, c := three(t)
+	write(r, "x", a, b, c)
+	a.stop()
+	c.stop()
+	r.eventually("no leader", func() bool { return b.Leadership().ID.IsZero() })
+	_, err := b.Recover(t.Context(), true)
+	r.must(err)
+	b.began()
+	b = r.start(2)
+	write(r, "y", b)
+	a = r.start(1)
+	a.began()
+	a = r.start(1)
+	r.voters(2, a, b)
+	r.eventually("the state", func() bool { return a.has("y") })
+}
+
+// TestLeadershipIsHandedOver ends the leader politely: another leads long before it would be missed.
+func TestLeadershipIsHandedOver(t *testing.T) {
+	r, a, b, c := three(t)
+	a.stop()
+	for _, s := range []*seatedServer{b, c} {
+		r.eventually("a leader", func() bool { id := s.Leadership().ID; return id == b.id || id == c.id })
+	}
+	if log := b.log.String() + c.log.String(); strings.Contains(log, "heartbeat timeout reached") {
+		t.Error("the leader was missed")
+	}
+}
+
+func TestSeatsAreTakenByHand(t *testing.T) {
+	for _, c := range []struct {
+		servers string // as TestServersTakeAndLoseTheirSeats has them; the first leads
+		id      byte
+		want    string
+	}{
+		{"VVv", 3, ""},
+		{"VVv", 4, "has no seat"},
+		{"VVv", 1, "it leads"},
+		{"VVv", 2, "it lives"},
+		{"VVvv", 3, ""},
+		{"Vvv", 3, "no majority"},
+		{"VVn", 3, ""},
+	} {
+		err := mayUnseat(seats(c.servers), serverOf(c.id), serverOf(1))
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s, remove %d: %v, want %q", c.servers, c.id, err, c.want)
+		}
+	}
+}
+
+func serverOf(n byte) cluster.ID { return cluster.ID{n} }
+
+// TestPuttingAsideCanBeInterrupted does it half, then again.
+func TestPuttingAsideCanBeInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	purpose := &epochPurpose{Epoch: 1 << 32, Aside: oldPrefix + "0-now"}
+	for _, name := range []string{fileLog, snapshots, oldPrefix + "0-before", oldPrefix + "0-now"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, snapshots), filepath.Join(dir, purpose.Aside, snapshots)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := putAside(dir, purpose); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, "*"))
+	kept, _ := filepath.Glob(filepath.Join(dir, purpose.Aside, "*"))
+	if len(left) != 1 || len(kept) != 2 {
+		t.Errorf("left %q, kept %q", left, kept)
+	}
+}
+
+// TestEpochsDoNotTalk has servers of two epochs greet one another: both refuse, and the older learns of the newer.
+func TestEpochsDoNotTalk(t *testing.T) {
+	for _, c := range []struct{ ours, theirs uint64 }{{0, 0}, {1 << 32, 1 << 32}, {0, 1 << 32}, {2 << 32, 1 << 32}, {1<<32 | 1, 1<<32 | 2}} {
+		one := &epochs{dir: t.TempDir(), news: make(chan struct{}, 1), file: epochFile{Epoch: c.ours}}
+		two := &epochs{dir: t.TempDir(), news: make(chan struct{}, 1), file: epochFile{Epoch: c.theirs}}
+		here, there := net.Pipe()
+		answers := make(chan error, 1)
+		go func() { answers <- two.greet(there) }()
+		// a pipe has no buffer, so that two who speak at once would wait for each other
+		err := one.greet(buffered{here})
+		if other := <-answers; (err == nil) != (c.ours == c.theirs) || (other == nil) != (err == nil) {
+			t.Errorf("%x meets %x: %v, %v", c.ours, c.theirs, err, other)
+		}
+		if older := min(c.ours, c.theirs); older != max(c.ours, c.theirs) {
+			loser := one
+			if c.theirs == older {
+				loser = two
+			}
+			if !loser.now().superseded() {
+				t.Errorf("%x meets %x: the older does not know", c.ours, c.theirs)
+			}
+		}
+		here.Close()
+		there.Close()
+	}
+}
+
+// buffered writes without waiting for the reader.
+type buffered struct{ net.Conn }
+
+func (b buffered) Write(p []byte) (int, error) {
+	text := slices.Clone(p)
+	go func() { b.Conn.Write(text) }()
+	return len(p), nil
 }
