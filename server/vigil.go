@@ -79,7 +79,7 @@ type vigil struct {
 
 // look judges every node that is not down. Those in doubt were reached by others a moment ago.
 func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, now time.Time) (v vigil) {
-	members := s.membersByID()
+	members, behind := s.membersByID(), s.epochs.now().Behind
 	count := 0
 	for range snapshot.Nodes() {
 		count++
@@ -92,6 +92,8 @@ func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, 
 		sign := sign{silent: now.Sub(s.leases.last(node.ID))}
 		if m, met := members[node.ID]; met {
 			sign.member, sign.since, sign.restarting = m.State, now.Sub(time.Unix(0, m.Since)), m.Restarting
+		} else if slices.Contains(behind, node.ID) {
+			sign.member = cluster.MemberDead // who re-formed the cluster gave it up
 		}
 		verdict, again := sign.judge(lease)
 		if until := doubt[node.ID]; verdict == suspect && now.Before(until) {

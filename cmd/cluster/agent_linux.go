@@ -127,7 +127,7 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 		if r.hasLeft() {
 			return errors.Join(err, dir.finishLeaving(), endSupervisor(ctx, client))
 		}
-		if !errors.Is(err, server.ErrAnew) || ctx.Err() != nil {
+		if !errors.Is(err, server.ErrAnew) && !errors.Is(err, errMoved) || ctx.Err() != nil {
 			return err
 		}
 	}

@@ -59,6 +59,7 @@ type running struct {
 	who       *link.Identity
 	port      *link.Port
 	advertise string // host:port at which others reach port
+	routed    bool   // advertise was found out, not configured
 	dialer    *link.Dialer
 	transport *http.Transport // to other nodes, beside the dialer's own: for gossip
 	directory *directory
@@ -197,6 +198,7 @@ func (r *running) openPort() (err error) {
 	}
 	r.open = append(r.open, listener)
 	r.advertise = advertised(r.agent.Advertise.RPC, listener.Addr())
+	r.routed = routes(r.agent.Advertise.RPC, listener.Addr())
 	r.port = link.NewPort(link.PortConfig{Listener: listener, Identity: r.who, Logger: r.logger, Removed: r.isRemoved,
 		MayRaft: func(id cluster.ID) bool { return r.server != nil && r.server.MayRaft(id) }})
 	r.dialer = link.NewDialer(link.DialerConfig{Identity: r.who, Address: r.directory.Address, Dial: r.dial})
@@ -394,6 +396,7 @@ func (r *running) runParts(ctx context.Context) error {
 		return r.announce(ctx)
 	})
 	group.Go(func() error { return r.runTrust(servers) })
+	group.Go(func() error { return r.watchAddress(servers) })
 	group.Go(func() error {
 		defer stopServers()
 		return r.runClient(ctx)
