@@ -47,6 +47,7 @@ func memberRows(members *api.Members, view *api.ClusterView, verbose bool) [][]s
 		servers[s.ID.String()] = s
 	}
 	voters := votersOf(view)
+	slices.SortStableFunc(members.Members, func(a, b api.Member) int { return strings.Compare(a.Name, b.Name) })
 	for _, m := range members.Members {
 		id := m.Tags["id"]
 		s := servers[id]

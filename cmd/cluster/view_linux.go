@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -44,6 +45,7 @@ func (r *running) view(ctx context.Context) api.ClusterView {
 			view.Leader, newest = c.Leader, c
 		}
 	}
+	slices.SortStableFunc(view.Servers, func(a, b api.ServerView) int { return strings.Compare(a.Name, b.Name) })
 	return view
 }
 

@@ -57,7 +57,7 @@ type ClusterView struct {
 	Server     bool // it is one
 	Leader     cluster.ID
 	Epoch      uint64       // the newest that is known
-	Servers    []ServerView // in the order of their IDs
+	Servers    []ServerView // in the order of their names
 	Nodes      int          // that gossip knows, but for those that left
 	NodesAlive int
 }
