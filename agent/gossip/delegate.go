@@ -13,7 +13,7 @@ import (
 type delegate struct{ g *Gossip }
 
 func (d delegate) NodeMeta(int) []byte {
-	return version{d.g.config.Registration, d.g.start}.meta()
+	return version{d.g.config.Registration, d.g.start}.meta(d.g.config.Hint)
 }
 
 func (d delegate) NotifyMsg(b []byte) { d.g.hear(b) }

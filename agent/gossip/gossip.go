@@ -31,6 +31,9 @@ type Config struct {
 	Advertise string    // IP:port that others reach; "" is where Bind is, without a port Bind's
 	Transport Transport // nil: real sockets. It belongs to the Gossip from Open on
 
+	// Hint is a short text (at most 256 bytes) that others know of the node as soon as they know that it is alive, before its
+	// record has come: where Fetch reaches it. Nothing proves it.
+	Hint string
 	// Registration grows each time that the node registers anew with the cluster; it is the first half of a version.
 	Registration uint64
 	// Sign signs with the key of the node's certificate.
@@ -59,7 +62,7 @@ const (
 	probeInterval  = 300 * time.Millisecond
 	probeTimeout   = 150 * time.Millisecond
 	gossipInterval = 100 * time.Millisecond
-	pushPull       = 15 * time.Second
+	pushPull       = 30 * time.Second
 	streamTimeout  = 2 * time.Second
 	retransmit     = 8 // with gossipNodes, what lets refutations through loss
 	gossipNodes    = 4
@@ -184,6 +187,9 @@ func (c Config) check() error {
 		return errors.New("open gossip: the cluster's label must have 1 to 64 bytes")
 	case c.Sign == nil || c.Certificate == nil || c.Verify == nil:
 		return errors.New("open gossip: Sign, Certificate and Verify are needed")
+	}
+	if len(c.Hint) > maxHint {
+		return fmt.Errorf("open gossip: the hint has %d bytes and may have %d", len(c.Hint), maxHint)
 	}
 	return checkKeys(c.Keys)
 }

@@ -389,3 +389,19 @@ func TestFlushedIsToldThoughTheProcessEnds(t *testing.T) {
 		}
 	})
 }
+
+// A node that said all it has to say before anybody heard it is asked for it; where, nobody knows but by its hint.
+func TestRecordsAreFetchedWhereTheHintPoints(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, w *world) {
+		first := w.start(0)
+		c := w.config(1)
+		c.Hint = "10.0.0.2:4647"
+		second := w.startAt(atOf(1), c)
+		w.eventually(20*time.Second, "a hint", func() bool { return first.see(idOf(1)).Hint == c.Hint })
+		say(t, second, "hello")
+		w.eventually(5*time.Second, "a record", func() bool { return slices.Equal(words(first.see(idOf(1))), []string{"hello"}) })
+		if got := second.see(idOf(0)).Hint; got != "" {
+			t.Errorf("a node without a hint has %q", got)
+		}
+	})
+}

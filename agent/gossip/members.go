@@ -22,6 +22,7 @@ type Member struct {
 	// Registration and Edition are the version of Parts.
 	Registration uint64
 	Edition      uint64
+	Hint         string // of the node, see Config; "" if it gave none
 	// Parts are the node's newest complete and verified record; nil if there is none, or it left.
 	Parts [][]byte
 }
@@ -53,6 +54,7 @@ type member struct {
 type place struct {
 	at    netip.AddrPort
 	run   version // the registration and start that it says it is
+	hint  string
 	alive bool
 	since time.Time
 }
@@ -109,16 +111,19 @@ func parseName(name string) (cluster.ID, netip.AddrPort, error) {
 	return id, at, nil
 }
 
-// A run travels with memberlist's word that a node is alive.
-func (v version) meta() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, v.registration), v.edition)
+// A run travels with memberlist's word that a node is alive, and so does its hint.
+func (v version) meta(hint string) []byte {
+	return append(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, v.registration), v.edition), hint...)
 }
 
-func parseMeta(b []byte) version {
-	if len(b) != 16 {
-		return version{}
+// maxHint is the longest hint that is taken.
+const maxHint = 256
+
+func parseMeta(b []byte) (run version, hint string) {
+	if len(b) < 16 || len(b) > 16+maxHint {
+		return version{}, ""
 	}
-	return version{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+	return version{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, string(b[16:])
 }
 
 // View is the newest view.
@@ -153,6 +158,9 @@ func (g *Gossip) viewLocked() *View {
 	v := &View{Version: g.version, Members: make([]Member, 0, len(g.members))}
 	for _, e := range g.members {
 		m := Member{ID: e.id, Address: e.address(), State: e.state, Since: e.since.UnixNano()}
+		if len(e.places) > 0 {
+			m.Hint = e.places[0].hint
+		}
 		if head, ok := e.rec.head(); ok {
 			m.Registration, m.Edition, m.Parts = head.version.registration, head.version.edition, e.rec.bodies()
 		}
@@ -255,7 +263,8 @@ func (g *Gossip) moved(name string, meta []byte, alive bool) {
 	if i := slices.IndexFunc(e.places, func(p place) bool { return p.at == at && p.alive == alive }); i >= 0 {
 		since = e.places[i].since
 	}
-	e.move(place{at, parseMeta(meta), alive, since})
+	run, hint := parseMeta(meta)
+	e.move(place{at, run, hint, alive, since})
 	turned := g.judgeLocked(e)
 	if turned || e.address() != before {
 		g.changeLocked()

@@ -10,7 +10,7 @@ import (
 )
 
 func place1(at string, run uint64, alive bool, since int) place {
-	return place{netip.MustParseAddrPort(at), version{1, run}, alive, time.Unix(int64(since), 0)}
+	return place{netip.MustParseAddrPort(at), version{1, run}, "", alive, time.Unix(int64(since), 0)}
 }
 
 // Where a member is: alive before dead, then the newest run, then who came last. Of dead places one is remembered.

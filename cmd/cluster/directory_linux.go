@@ -170,6 +170,8 @@ func (d *directory) replace(view *gossip.View) {
 		switch {
 		case m.State == cluster.MemberLeft || record.Left:
 			delete(next.places, m.ID)
+		case record.RPC == "" && m.Hint != "": // so that its record can be fetched
+			next.places[m.ID] = whereabouts{RPC: m.Hint, Gossip: m.Address.String(), Server: next.places[m.ID].Server}
 		case record.RPC != "":
 			next.places[m.ID] = whereabouts{RPC: record.RPC, Gossip: m.Address.String(), Server: record.Server, Epoch: record.Epoch}
 		}

@@ -38,7 +38,7 @@ func (r *running) openGossip() error {
 	g, err := gossip.Open(gossip.Config{
 		ID: r.id, Cluster: r.who.Cluster().String(), Keys: r.gossipKeys(),
 		Bind: c.SerfAddress(), Advertise: r.advertiseGossip(), Transport: r.packets,
-		Registration: registration, Sign: r.who.Sign, Certificate: func() []byte { return r.who.Leaf().Raw }, Verify: r.verify,
+		Hint: r.advertise, Registration: registration, Sign: r.who.Sign, Certificate: func() []byte { return r.who.Leaf().Raw }, Verify: r.verify,
 		Fetch: r.fetch, Peers: r.directory.Peers, Dir: r.dir.gossip(), Logger: r.logger,
 	})
 	switch {
