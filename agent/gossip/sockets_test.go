@@ -19,6 +19,9 @@ func TestRealSockets(t *testing.T) {
 	for i := range 3 {
 		c := w.config(i)
 		c.Bind = "127.0.0.1:0"
+		if i == 1 {
+			c.Bind, c.Advertise = "0.0.0.0:0", "127.0.0.1"
+		}
 		c.Peers = nil
 		if i > 0 {
 			peers := []string{nodes[0].at.String()}

@@ -305,10 +305,13 @@ func (s *sockets) Shutdown() error {
 	return nil
 }
 
-// splitHostPort reads host:port with a port number; "" is neither.
+// splitHostPort reads IP:port with a port number, or an IP alone; "" is neither.
 func splitHostPort(address string) (string, int, error) {
 	if address == "" {
 		return "", 0, nil
+	}
+	if _, err := netip.ParseAddr(address); err == nil {
+		return address, 0, nil
 	}
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
