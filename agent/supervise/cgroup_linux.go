@@ -406,7 +406,27 @@ func cgroupMounts(path string) ([]mount, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("find control groups: %w", err)
 	}
-	return all, nil
+	return oneOfEach(all), nil
+}
+
+// oneOfEach leaves one mount of each hierarchy: that in the usual place, else the first. Others are often somebody's who
+// prepares a root of his own, and may vanish with it.
+func oneOfEach(mounts []mount) []mount {
+	const usual = "/sys/fs/cgroup"
+	inPlace := func(m mount) bool { return m.point == usual || strings.HasPrefix(m.point, usual+"/") }
+	var kept []mount
+	for _, m := range mounts {
+		same := func(other mount) bool {
+			return m.v2 && other.v2 || !m.v2 && !other.v2 && slices.Equal(m.options, other.options)
+		}
+		switch i := slices.IndexFunc(kept, same); {
+		case i < 0:
+			kept = append(kept, m)
+		case inPlace(m) && !inPlace(kept[i]):
+			kept[i] = m
+		}
+	}
+	return kept
 }
 
 // ownCgroups reads the groups this process is in, by controller list; the unified one is at "".

@@ -495,3 +495,23 @@ func TestFreezerKillsABomb(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestOneMountOfEachHierarchyIsUsed(t *testing.T) {
+	v1 := func(point, controllers string) mount {
+		return mount{root: "/", point: point, options: strings.Split(controllers, ",")}
+	}
+	v2 := func(point string) mount { return mount{root: "/", point: point, v2: true, options: []string{"rw"}} }
+	for _, c := range []struct {
+		name         string
+		mounts, want []mount
+	}{
+		{"each once", []mount{v1("/sys/fs/cgroup/cpu", "rw,cpu"), v2("/sys/fs/cgroup/unified")}, []mount{v1("/sys/fs/cgroup/cpu", "rw,cpu"), v2("/sys/fs/cgroup/unified")}},
+		{"another root's beside ours", []mount{v2("/sys/fs/cgroup"), v2("/var/root/sys/fs/cgroup")}, []mount{v2("/sys/fs/cgroup")}},
+		{"another root's before ours", []mount{v1("/var/root/sys/fs/cgroup/cpu", "rw,cpu"), v1("/sys/fs/cgroup/cpu", "rw,cpu")}, []mount{v1("/sys/fs/cgroup/cpu", "rw,cpu")}},
+		{"none in the usual place", []mount{v2("/a"), v2("/b")}, []mount{v2("/a")}},
+	} {
+		if got := oneOfEach(c.mounts); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
