@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -14,11 +13,9 @@ const Zone = "cluster.internal"
 
 // Config is what a server needs.
 type Config struct {
-	// Listen are the addresses (host:port) to answer on, by UDP and TCP. All of them must be free.
+	// Listen are the addresses (host:port) to answer on, by UDP and TCP. All of them must be free. Others may follow: see
+	// Server.Listen.
 	Listen []string
-	// Optional are further addresses; one that cannot be listened on is logged and left out. That is for port 53, which
-	// others may have.
-	Optional []string
 	// Packets and Streams are open already, in addition to Listen. The server closes them.
 	Packets []net.PacketConn
 	Streams []net.Listener
@@ -38,8 +35,6 @@ type Config struct {
 	// Near reports whether a client may ask for names that are not ours. Nil allows loopback, this machine's own
 	// addresses, and its networks of containers: to others we are no open resolver.
 	Near func(netip.Addr) bool
-
-	Logger *slog.Logger // nil is silent
 }
 
 // The limits of a server.
@@ -64,8 +59,5 @@ func (c *Config) setDefaults() {
 	c.TTL = min(max(c.TTL, 0), maxTTL)
 	if c.Upstreams == nil {
 		c.Upstreams = func() []string { return nil }
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 }

@@ -20,9 +20,13 @@ type Server struct {
 	zone    *zone
 	forward *forwarder
 	near    func(netip.Addr) bool
+	slow    counts // of all but the goroutines that read packets
+
+	open    sync.Mutex // guards what is listened on
 	packets []*packetConn
 	streams []net.Listener
-	slow    counts // of all but the goroutines that read packets
+	answer  func([]*packetConn, []net.Listener) // has them answered, while Run does; else nil
+	closed  bool
 
 	mu    sync.Mutex
 	conns map[netip.Addr]int // TCP connections of each client
@@ -53,14 +57,9 @@ func Open(config Config) (*Server, error) {
 	}
 	s.streams = append(s.streams, config.Streams...)
 	for _, address := range config.Listen {
-		if err := s.listen(address); err != nil {
+		if err := s.Listen(address); err != nil {
 			s.Close()
-			return nil, fmt.Errorf("listen for DNS on %s: %w", address, err)
-		}
-	}
-	for _, address := range config.Optional {
-		if err := s.listen(address); err != nil {
-			config.Logger.Warn("names are not answered on one of the addresses", "err", fmt.Errorf("listen for DNS on %s: %w", address, err))
+			return nil, err
 		}
 	}
 	s.forward = newForwarder(config.Upstreams, s.isOurs(machine), &s.slow)
@@ -70,8 +69,27 @@ func Open(config Config) (*Server, error) {
 // readersPerAddress is how many sockets share an address, so that several cores answer.
 func readersPerAddress() int { return min(runtime.GOMAXPROCS(0), 4) }
 
-// listen opens TCP first: two servers may share a UDP port, and would share the questions, but never a TCP port.
-func (s *Server) listen(address string) error {
+// Listen answers on a further address (host:port), by UDP and TCP, at once or when the server is run. It may be called by
+// several goroutines, also while the server runs.
+func (s *Server) Listen(address string) error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	packets, streams := len(s.packets), len(s.streams)
+	err := net.ErrClosed
+	if !s.closed {
+		err = s.listenLocked(address)
+	}
+	if err != nil {
+		return fmt.Errorf("listen for DNS on %s: %w", address, err)
+	}
+	if s.answer != nil {
+		s.answer(s.packets[packets:], s.streams[streams:])
+	}
+	return nil
+}
+
+// listenLocked opens TCP first: two servers may share a UDP port, and would share the questions, but never a TCP port.
+func (s *Server) listenLocked(address string) error {
 	stream, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
@@ -90,6 +108,21 @@ func (s *Server) listen(address string) error {
 
 // isOurs reports whether a resolver's address is one that we answer on ourselves.
 func (s *Server) isOurs(machine *machine) func(netip.AddrPort) bool {
+	return func(upstream netip.AddrPort) bool {
+		to := upstream.Addr().Unmap()
+		for _, at := range s.listening() {
+			if at.Port() == upstream.Port() && (at.Addr() == to || at.Addr().IsUnspecified() && (to.IsUnspecified() || machine.isOwn(to))) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// listening are the addresses of all sockets.
+func (s *Server) listening() []netip.AddrPort {
+	s.open.Lock()
+	defer s.open.Unlock()
 	var ours []netip.AddrPort
 	for _, stream := range s.streams {
 		if at, ok := stream.Addr().(*net.TCPAddr); ok {
@@ -101,19 +134,13 @@ func (s *Server) isOurs(machine *machine) func(netip.AddrPort) bool {
 			ours = append(ours, netip.AddrPortFrom(at.AddrPort().Addr().Unmap(), uint16(at.Port)))
 		}
 	}
-	return func(upstream netip.AddrPort) bool {
-		to := upstream.Addr().Unmap()
-		for _, at := range ours {
-			if at.Port() == upstream.Port() && (at.Addr() == to || at.Addr().IsUnspecified() && (to.IsUnspecified() || machine.isOwn(to))) {
-				return true
-			}
-		}
-		return false
-	}
+	return ours
 }
 
 // Addresses are those that are listened on by TCP, UDP being the same, in the order of the configuration.
 func (s *Server) Addresses() []net.Addr {
+	s.open.Lock()
+	defer s.open.Unlock()
 	all := make([]net.Addr, len(s.streams))
 	for i, stream := range s.streams {
 		all[i] = stream.Addr()
@@ -125,6 +152,8 @@ func (s *Server) Addresses() []net.Addr {
 func (s *Server) Counters() Counters {
 	var sum Counters
 	s.slow.addTo(&sum)
+	s.open.Lock()
+	defer s.open.Unlock()
 	for _, conn := range s.packets {
 		conn.counts.addTo(&sum)
 	}
@@ -133,6 +162,9 @@ func (s *Server) Counters() Counters {
 
 // Close ends a server that is not run.
 func (s *Server) Close() error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	s.closed = true
 	var errs []error
 	for _, conn := range s.packets {
 		errs = append(errs, conn.close())
@@ -149,22 +181,35 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var forwards errgroup.Group
 	forwards.SetLimit(maxForwards)
-	for _, conn := range s.packets {
-		group.Go(func() error {
-			if err := s.answerPackets(ctx, conn, &forwards); err != nil {
-				return fmt.Errorf("answer DNS on %s: %w", conn.local, err)
-			}
-			return nil
-		})
+	answer := func(packets []*packetConn, streams []net.Listener) {
+		for _, conn := range packets {
+			group.Go(func() error {
+				if err := s.answerPackets(ctx, conn, &forwards); err != nil {
+					return fmt.Errorf("answer DNS on %s: %w", conn.local, err)
+				}
+				return nil
+			})
+		}
+		for _, stream := range streams {
+			group.Go(func() error {
+				if err := s.accept(ctx, stream); err != nil {
+					return fmt.Errorf("answer DNS on %s: %w", stream.Addr(), err)
+				}
+				return nil
+			})
+		}
 	}
-	for _, stream := range s.streams {
-		group.Go(func() error {
-			if err := s.accept(ctx, stream); err != nil {
-				return fmt.Errorf("answer DNS on %s: %w", stream.Addr(), err)
-			}
-			return nil
-		})
-	}
+	s.open.Lock()
+	s.answer = answer
+	answer(s.packets, s.streams)
+	s.open.Unlock()
+	group.Go(func() error { // as long as others may be added, so that nobody adds to a group that has ended
+		<-ctx.Done()
+		s.open.Lock()
+		defer s.open.Unlock()
+		s.answer = nil
+		return nil
+	})
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	err := group.Wait()
 	if stop() {

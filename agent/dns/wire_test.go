@@ -1,13 +1,17 @@
 package dns_test
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -220,15 +224,52 @@ func TestAPortInUseIsSaid(t *testing.T) {
 	if _, err := dns.Open(dns.Config{Listen: []string{w.address}, Catalog: w.catalog.Load}); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("a second server: %v", err)
 	}
-	other, err := dns.Open(dns.Config{Listen: []string{"127.0.0.1:0"}, Optional: []string{w.address}, Catalog: w.catalog.Load})
+}
+
+// TestFurtherAddresses listens before and while the server runs, and not any more when it has ended.
+func TestFurtherAddresses(t *testing.T) {
+	w := start(t, nil, demo()...)
+	server, err := dns.Open(dns.Config{Listen: []string{"127.0.0.1:0"}, Catalog: w.catalog.Load})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(other.Addresses()) != 1 {
-		t.Errorf("it listens on %v", other.Addresses())
+	if err := server.Listen("127.0.0.2:0"); err != nil {
+		t.Fatal(err)
 	}
-	if err := other.Close(); err != nil {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	var many sync.WaitGroup
+	for n := range 20 {
+		many.Go(func() {
+			if err := server.Listen(fmt.Sprintf("127.0.0.%d:0", 3+n)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	many.Wait()
+	if err := server.Listen(w.address); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("an address that others have: %v", err)
+	}
+	all := server.Addresses()
+	if len(all) != 22 {
+		t.Errorf("it listens on %v", all)
+	}
+	for _, at := range all {
+		w.address = at.String()
+		for _, network := range []string{"udp", "tcp"} {
+			if got := text(w.ask(t, network, "node1.node.cluster.internal.", upstream.TypeA)); got != "NOERROR A 10.0.0.1" {
+				t.Errorf("%s on %s: %s", at, network, got)
+			}
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+	if err := server.Listen("127.0.0.1:0"); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("at its end: %v", err)
 	}
 }
 

@@ -30,7 +30,10 @@ func (c *machineConfig) openDrivers(client *supervise.Client) error {
 	if err != nil {
 		return err
 	}
-	engine, err := docker.New(docker.Config{Options: dockerOptions, Dir: c.dir.docker(), NodeID: id, CoreMHz: core, Logger: c.logger})
+	c.resolver = &resolver{}
+	engine, err := docker.New(docker.Config{
+		Options: dockerOptions, Dir: c.dir.docker(), NodeID: id, CoreMHz: core, Resolvers: c.resolver.answer, Logger: c.logger,
+	})
 	if err != nil {
 		return err
 	}

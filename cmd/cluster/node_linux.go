@@ -37,6 +37,7 @@ type machineConfig struct {
 	logger     *slog.Logger
 	supervisor supervisor
 	drivers    map[string]driver.Driver
+	resolver   *resolver // for containers; nil if no driver has any
 	listen     func(network, address string) (net.Listener, error)
 	dial       func(ctx context.Context, network, address string) (net.Conn, error) // nil: the machine's network
 	packets    gossip.Transport                                                     // nil: the machine's network
@@ -309,32 +310,6 @@ func (r *running) greet(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "  data in %s, tasks kept by %s\n", r.dir, r.supervisor.Mode())
-}
-
-// openNames takes port 8600, and port 53 of the node's address if that is free.
-func (r *running) openNames() (err error) {
-	if r.nameless {
-		return nil
-	}
-	r.names, err = dns.Open(dns.Config{
-		Listen: []string{r.agent.DNSAddress()}, Optional: r.containersDNS(), Node: r.id, Catalog: r.directory.Catalog,
-		Upstreams: dns.Upstreams("/etc/resolv.conf"), Logger: r.logger,
-	})
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen for DNS on %s: another program has that port: end it, or choose another with `ports { dns = … }`", r.agent.DNSAddress())
-	}
-	if err == nil {
-		r.open = append(r.open, closing(func() { r.names.Close() }))
-	}
-	return err
-}
-
-// containersDNS is where containers ask for names: they know no other port than 53.
-func (r *running) containersDNS() []string {
-	if address := r.nodeAddress(); r.client != nil && address.IsValid() && r.agent.Ports.DNS != 0 {
-		return []string{net.JoinHostPort(address.String(), "53")}
-	}
-	return nil
 }
 
 // Run works until ctx ends. Port 4647 and gossip are last: others learn of the end through them.

@@ -7,6 +7,7 @@
 //	options.go     what the node allows: the plugin's options
 //	config.go      what a task may say: its config block
 //	container.go   task and config → what the engine is asked to create; no I/O but looking at paths
+//	names.go       whom containers ask for names
 //	mounts.go      which paths of the node a container may see
 //	image.go       image names, pulling, whose errors are whose
 //	auth.go        credentials for registries

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,12 @@ type Config struct {
 	// CallTimeout is how long the engine may take to answer; 0: 30 s. Creating, starting and ending a container may
 	// take four times as long.
 	CallTimeout time.Duration
-	Logger      *slog.Logger // nil logs nothing
+	// Resolvers gives the addresses of this node at which containers are answered on port 53, names of the cluster and all
+	// others; tasks that say no resolvers get them. The gateways are the node's own addresses in the engine's default
+	// network, as the engine has it. An error says why there are none: then the engine decides. It is called for every
+	// start and every fingerprint, concurrently, and must not block. Nil: nobody answers.
+	Resolvers func(gateways []netip.Addr) ([]netip.Addr, error)
+	Logger    *slog.Logger // nil logs nothing
 }
 
 // Driver runs tasks as containers. It implements driver.Driver and driver.Mounter. New makes one.
@@ -50,6 +56,8 @@ type Driver struct {
 	log    *slog.Logger
 	locks  locks
 	seen   atomic.Bool // the engine has answered this driver before
+	// unnamed is what was last said about why containers resolve no names of the cluster, "" if they do.
+	unnamed atomic.Pointer[string]
 	// engineFile is the size of the files in which the engine keeps output.
 	engineFile int
 	// lookEvery is how often a waiter looks for itself, where the engine should have told it.
@@ -121,7 +129,7 @@ func (d *Driver) Fingerprint(ctx context.Context) cluster.DriverState {
 		return state
 	}
 	d.seen.Store(true)
-	state.Detected, state.Healthy, state.HealthDescription = true, true, "Healthy"
+	state.Detected, state.Healthy, state.HealthDescription = true, true, d.answers(ctx, state.Attributes)
 	state.Attributes["driver.docker.version"] = info.Info.ServerVersion
 	state.Attributes["driver.docker.os_type"] = info.Info.OSType
 	state.Attributes["driver.docker.runtimes"] = strings.Join(slices.Sorted(maps.Keys(info.Info.Runtimes)), ",")
@@ -157,6 +165,7 @@ func (d *Driver) Start(ctx context.Context, t driver.Task, notice func(string)) 
 	if err := d.haveImage(ctx, t, c, ref, notice); err != nil {
 		return err
 	}
+	d.namesFor(ctx, c, &create)
 	return d.run(ctx, t, create)
 }
 

@@ -13,6 +13,7 @@
 //	work                uses a core and 32 MB until it gets SIGTERM
 //	eat MB              touches so much memory and ends
 //	listen ADDR…        answers "hello" on TCP until it is told to end
+//	resolve NAME…       writes each name with its addresses, and ends
 package main
 
 import (
@@ -76,6 +77,12 @@ func main() {
 		fmt.Println("ate", len(held))
 	case "listen":
 		listen(args)
+	case "resolve":
+		for _, name := range args {
+			addresses, err := net.LookupHost(name)
+			check(err)
+			fmt.Println(name, addresses)
+		}
 	default:
 		check(fmt.Errorf("unknown verb %q", verb))
 	}
