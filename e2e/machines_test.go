@@ -22,7 +22,6 @@ import (
 var unready = map[string]string{
 	"agents":     "an agent that ends with its supervisor",
 	"cut":        "a run that passes",
-	"container":  "names in containers",
 	"logs":       "agents without a server",
 	"lost":       "agents without a server",
 	"moved":      "agents without a server",

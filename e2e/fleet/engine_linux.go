@@ -69,9 +69,9 @@ func (n *Node) removeContainerGroups() {
 	}
 }
 
-// Image makes an image with a shell, cat and the programs from what the machine has, so that nothing need be downloaded.
+// Image makes an image with a shell, cat, sleep and the programs from what the machine has, so that nothing need be downloaded.
 func (n *Node) Image(ctx context.Context, name string, programs ...string) error {
-	script := `tar -ch $(ldd /bin/sh /bin/cat | grep -o '/[^ :]*' | sort -u) "$@" 2>/dev/null | docker import - "$0"`
+	script := `tar -ch $(ldd /bin/sh /bin/cat /bin/sleep | grep -o '/[^ :]*' | sort -u) "$@" 2>/dev/null | docker import - "$0"`
 	cmd := n.Any(ctx, "sh", slices.Concat([]string{"-c", script, name}, programs)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make image: %w: %s", err, out)
