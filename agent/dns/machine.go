@@ -3,9 +3,6 @@ package dns
 import (
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +36,7 @@ func (m *machine) look() *addresses {
 		m.mu.Lock()
 	}
 	defer m.mu.Unlock()
-	seen = lookAt("/sys/class/net")
+	seen = lookAt()
 	m.seen.Store(seen)
 	return seen
 }
@@ -68,15 +65,16 @@ func (m *machine) near(a netip.Addr) bool {
 	return false
 }
 
-// lookAt reads the interfaces; sys is where the system says what they are.
-func lookAt(sys string) *addresses {
+// lookAt reads the interfaces.
+func lookAt() *addresses {
 	seen := &addresses{at: time.Now(), own: map[netip.Addr]bool{}}
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return seen
 	}
+	all, _ := links() // without them nobody but ourselves is near
+	inside := insideBridges(all)
 	for _, i := range interfaces {
-		inside := isInside(sys, i.Name)
 		all, err := i.Addrs()
 		if err != nil {
 			continue
@@ -87,7 +85,7 @@ func lookAt(sys string) *addresses {
 				continue
 			}
 			seen.own[prefix.Addr().Unmap()] = true
-			if inside && !prefix.Addr().IsLinkLocalUnicast() {
+			if inside[i.Index] && !prefix.Addr().IsLinkLocalUnicast() {
 				seen.networks = append(seen.networks, prefix.Masked())
 			}
 		}
@@ -95,43 +93,27 @@ func lookAt(sys string) *addresses {
 	return seen
 }
 
-// isInside reports whether the interface is a bridge that joins only what is on this machine: containers and virtual
-// machines. A bridge with a network card, or with what rests on one, is a part of the network outside.
-func isInside(sys, name string) bool {
-	if _, err := os.Stat(filepath.Join(sys, name, "bridge")); err != nil {
-		return false
-	}
-	ports, err := os.ReadDir(filepath.Join(sys, name, "brif"))
-	if err != nil {
-		return false
-	}
-	for _, port := range ports {
-		if leadsOut(filepath.Join(sys, port.Name())) {
-			return false
-		}
-	}
-	return true
+// link is an interface. The kind is "" for a card, and for loopback.
+type link struct {
+	index, master int
+	kind          string
 }
 
-// leadsOut reports whether what is described in the folder is a card, rests on another interface, or is a tunnel.
-func leadsOut(folder string) bool {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return true
-	}
-	for _, entry := range entries {
-		if entry.Name() == "device" || strings.HasPrefix(entry.Name(), "lower_") {
-			return true
+// insideBridges are the bridges, by index, that join only what is on this machine: containers and virtual machines. A
+// bridge with a network card, or with what rests on one or is a tunnel, is a part of the network outside.
+func insideBridges(all []link) map[int]bool {
+	inside := map[int]bool{}
+	for _, l := range all {
+		if l.kind == "bridge" {
+			inside[l.index] = true
 		}
 	}
-	kind, err := os.ReadFile(filepath.Join(folder, "uevent"))
-	if err != nil {
-		return true
-	}
-	for line := range strings.Lines(string(kind)) {
-		if what, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVTYPE="); ok && what != "bridge" {
-			return true // vlan, bond, vxlan, geneve, wlan
+	for _, l := range all {
+		switch l.kind {
+		case "veth", "tun", "dummy":
+		default:
+			delete(inside, l.master)
 		}
 	}
-	return false
+	return inside
 }

@@ -84,26 +84,14 @@ func TestThisMachineIsNear(t *testing.T) {
 }
 
 func TestABridgeWithACardLeadsOut(t *testing.T) {
-	sys := t.TempDir()
-	for path, text := range map[string]string{
-		"eth0/device/x": "", "eth0/uevent": "INTERFACE=eth0\n",
-		"eth1.7/lower_eth1": "", "eth1.7/uevent": "DEVTYPE=vlan\n",
-		"veth1/uevent":     "INTERFACE=veth1\nIFINDEX=3\n",
-		"vx/uevent":        "DEVTYPE=vxlan\n",
-		"docker0/bridge/x": "", "docker0/brif/veth1": "",
-		"br0/bridge/x": "", "br0/brif/veth1": "", "br0/brif/eth0": "",
-		"br1/bridge/x": "", "br1/brif/eth1.7": "",
-		"br2/bridge/x": "", "br2/brif/vx": "",
-	} {
-		write(t, filepath.Join(sys, path), text)
+	all := []link{
+		{1, 0, ""}, {2, 20, ""}, {3, 21, "vlan"}, {4, 10, "veth"}, {5, 20, "veth"}, {6, 22, "vxlan"}, {7, 11, "tun"}, {8, 23, "bond"}, {9, 0, "veth"},
+		{10, 0, "bridge"}, {11, 0, "bridge"}, {12, 0, "bridge"}, {20, 0, "bridge"}, {21, 0, "bridge"}, {22, 0, "bridge"}, {23, 0, "bridge"},
 	}
-	if err := os.MkdirAll(filepath.Join(sys, "empty", "brif"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(sys, "empty", "bridge", "x"), "")
-	for name, want := range map[string]bool{"docker0": true, "empty": true, "br0": false, "br1": false, "br2": false, "eth0": false, "none": false} {
-		if got := isInside(sys, name); got != want {
-			t.Errorf("%s is inside: %v", name, got)
+	inside := insideBridges(all)
+	for index := range 30 {
+		if want := index >= 10 && index <= 12; inside[index] != want {
+			t.Errorf("%d is inside: %v", index, inside[index])
 		}
 	}
 }
