@@ -3,6 +3,7 @@ package cluster
 import (
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -234,10 +235,22 @@ func (a *Allocation) describe(e environment, n *Node) {
 	}
 }
 
-// address is the IP address at which the port is reached.
+// address is the IP address at which the port is reached: the one that it was given, unless the node has that no more.
 func (p AllocatedPort) address(n *Node) string {
-	if ip := net.ParseIP(p.HostIP); ip != nil && !ip.IsUnspecified() || n == nil {
+	if n == nil {
+		return p.HostIP
+	}
+	if ip := net.ParseIP(p.HostIP); ip != nil && !ip.IsUnspecified() && (n.hasAddress(p.HostIP) || n.Address() == "") {
 		return p.HostIP
 	}
 	return n.Address()
+}
+
+// PortsOn are the allocation's ports with the addresses at which they are reached now.
+func (a *Allocation) PortsOn(n *Node) []AllocatedPort {
+	ports := slices.Clone(a.Ports)
+	for i, p := range ports {
+		ports[i].HostIP = p.address(n)
+	}
+	return ports
 }

@@ -31,8 +31,25 @@ func instance() (*Allocation, *Node) {
 	a := &Allocation{ID: ID{0xab, 1}, NodeID: ID{7}, Job: &job, TaskGroup: "web", Index: 3, CreateIndex: 5, ModifyIndex: 9,
 		Ports: []AllocatedPort{{Label: "http", HostIP: "10.0.0.4", Value: 20001, To: 80}, {Label: "metrics-in", HostIP: "0.0.0.0", Value: 20002}}}
 	n := &Node{ID: ID{7}, Name: "n1", Datacenter: "dc1", NodePool: "default", Attributes: map[string]string{"kernel.name": "linux"}, Meta: map[string]string{"rack": "r2"},
-		NodeResources: NodeResources{NodeNetworks: []NodeNetwork{{Addresses: []NodeAddress{{Alias: "default", Address: "10.0.0.9"}}}}}}
+		NodeResources: NodeResources{NodeNetworks: []NodeNetwork{{Addresses: []NodeAddress{{Alias: "default", Address: "10.0.0.9"}, {Address: "10.0.0.4"}}}}}}
 	return a, n
+}
+
+func TestPortsOfNodeThatMoved(t *testing.T) {
+	a, n := instance()
+	n.NodeResources.NodeNetworks[0].Addresses = n.NodeResources.NodeNetworks[0].Addresses[:1] // 10.0.0.4 is no more
+	if address, port := a.PortAddress("http", n); address != "10.0.0.9" || port != 20001 {
+		t.Errorf("the port is reached at %s:%d", address, port)
+	}
+	if ports := a.PortsOn(n); ports[0].HostIP != "10.0.0.9" || ports[1].HostIP != "10.0.0.9" || a.Ports[0].HostIP != "10.0.0.4" {
+		t.Errorf("its ports are %v, those of the allocation %v", ports, a.Ports)
+	}
+	if got := a.TaskScope(n, "server", TaskDirs{}).Interpolate("${NOMAD_ADDR_http}"); got != "10.0.0.9:20001" {
+		t.Errorf("the task's address is %s", got)
+	}
+	if ports := a.PortsOn(&Node{}); ports[0].HostIP != "10.0.0.4" {
+		t.Errorf("on a node without addresses its ports are %v", ports)
+	}
 }
 
 func TestInterpolate(t *testing.T) {

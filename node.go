@@ -1,6 +1,9 @@
 package cluster
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The states of a node; the leader decides them.
 const (
@@ -157,4 +160,14 @@ func (n *Node) Address() string {
 		}
 	}
 	return ""
+}
+
+// hasAddress reports whether an address is one of the node's.
+func (n *Node) hasAddress(address string) bool {
+	for _, network := range n.NodeResources.NodeNetworks {
+		if slices.ContainsFunc(network.Addresses, func(a NodeAddress) bool { return a.Address == address }) {
+			return true
+		}
+	}
+	return false
 }

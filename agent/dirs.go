@@ -115,7 +115,7 @@ func (n *Node) prepare(r record, i int, id string, d driver.Driver) (driver.Task
 		Config:     config,
 		Env:        scope.Env(),
 		Resources:  spec.Resources,
-		Ports:      a.Ports,
+		Ports:      a.PortsOn(self),
 		AllocDir:   dirs.shared(),
 		LocalDir:   dirs.local(spec.Name),
 		SecretsDir: dirs.secret(spec.Name),

@@ -82,7 +82,9 @@ func readAlloc(r *request, sn *state.Snapshot) (reading, error) {
 		return reading{}, err
 	}
 	if alloc := sn.Alloc(id); alloc != nil {
-		return constant(alloc, state.AllocKey(id)), nil
+		shown := *alloc
+		shown.Ports = alloc.PortsOn(sn.Node(alloc.NodeID))
+		return constant(&shown, state.AllocKey(id)), nil
 	}
 	return missing("alloc", state.AllocKey(id)), nil
 }
