@@ -84,7 +84,6 @@ func again(_ *fleet.Fleet, n, _ *fleet.Node) error { return n.Start("") }
 
 // TestJobsAreLinearizable does one harm after another to three servers while clients of all of them read and write.
 func TestJobsAreLinearizable(t *testing.T) {
-	waits(t)
 	t.Parallel()
 	seed := *linearSeed
 	if seed == 0 {
@@ -121,7 +120,6 @@ func TestJobsAreLinearizable(t *testing.T) {
 // TestNothingRunsTwice kills an agent and cuts its machine off at once, again and again, while it runs work that must not
 // run twice: what was there has written its last before the replacement writes its first.
 func TestNothingRunsTwice(t *testing.T) {
-	waits(t)
 	t.Parallel()
 	f := gather(t, "s", map[string]fleet.Role{"s": fleet.Server, "a": fleet.Client, "b": fleet.Client})
 	dir := t.TempDir()

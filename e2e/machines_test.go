@@ -18,35 +18,7 @@ import (
 	"github.com/a43e60e4/cluster/e2e/lan"
 )
 
-// unready are the scripts and tests of several machines that cannot pass yet, with what they wait for.
-var unready = map[string]string{
-	"agents":     "an agent that ends with its supervisor",
-	"cut":        "a run that passes",
-	"logs":       "agents without a server",
-	"lost":       "agents without a server",
-	"moved":      "agents without a server",
-	"serverless": "agents without a server",
-	"tokens":     "a run that passes",
-	"two":        "an agent that ends when asked to",
-	"upgrades":   "a run that passes",
-	// tests that are no scripts
-	"TestJobsAreLinearizable": "a run that passes",
-	"TestNothingRunsTwice":    "agents without a server",
-}
-
-// waits skips a test that cannot pass yet.
-func waits(t *testing.T) {
-	t.Helper()
-	if why := unready[t.Name()]; why != "" && !*machinesUnready {
-		t.Skipf("optional: waits for %s", why)
-	}
-}
-
-var (
-	machinesUnready = flag.Bool("machines.unready", false, "also run the scripts of several machines that cannot pass yet")
-	machinesCut     = flag.Duration("machines.cut", 50*time.Second, "how long the script cut leaves a cut alone")
-	machinesOnly    = flag.String("machines.only", "", "run only this script of several machines, ready or not")
-)
+var machinesCut = flag.Duration("machines.cut", 50*time.Second, "how long the script cut leaves a cut alone")
 
 // TestMachines runs testdata/machines/*.txt, each on several machines (network namespaces on a network of their own, see
 // e2e/lan) with a real agent on each. NODE is a machine's name. A PROBE is one of
@@ -96,40 +68,16 @@ func TestMachines(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("there are no scripts: %v", err)
 	}
-	var run []string
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txt")
-		why, waits := unready[name]
-		switch {
-		case *machinesOnly != "" && *machinesOnly != name:
-		case waits && !*machinesUnready && *machinesOnly == "":
-			t.Run(name, func(t *testing.T) { t.Skipf("optional: waits for %s", why) })
-		default:
-			run = append(run, file)
-		}
-	}
-	if len(run) == 0 {
-		return
-	}
 	testscript.Run(t, testscript.Params{
-		Files: run, RequireExplicitExec: true, RequireUniqueNames: true,
+		Files: files, RequireExplicitExec: true, RequireUniqueNames: true,
 		Condition: machineCondition, Setup: setupMachines, Cmds: machineCommands(),
 	})
-}
-
-// TestListOfUnreadyScripts wants no name in the list that no script has.
-func TestListOfUnreadyScripts(t *testing.T) {
-	for name := range unready {
-		if !strings.HasPrefix(name, "Test") && !exists(filepath.Join("testdata", "machines", name+".txt")) {
-			t.Errorf("there is no script %s", name)
-		}
-	}
 }
 
 // builtin are the commands that testscript brings along, as far as these scripts need them.
 var builtin = []string{"cd", "cmp", "cp", "env", "exec", "exists", "grep", "mkdir", "mv", "rm", "skip", "stderr", "stdout", "stop"}
 
-// TestScriptsKnowTheirCommands reads also the scripts that cannot pass yet.
+// TestScriptsKnowTheirCommands reads also the scripts that cannot run on this machine.
 func TestScriptsKnowTheirCommands(t *testing.T) {
 	files, err := filepath.Glob("testdata/machines/*.txt")
 	if err != nil {
