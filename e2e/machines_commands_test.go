@@ -35,6 +35,7 @@ var machineVerbs = map[string]struct {
 	"leader": {1, (*site).leader}, "other": {1, (*site).other}, "leads": {0, (*site).leads},
 	"tasks": {3, (*site).tasks}, "slay": {2, (*site).slay}, "behind": {4, (*site).follow}, "finish": {1, (*site).finish},
 	"hangup": {1, (*site).hangup}, "engine": {1, (*site).engine}, "image": {1, (*site).image}, "token": {3, (*site).token},
+	"upstream": {3, (*site).upstream},
 }
 
 func machineCommands() map[string]func(*testscript.TestScript, bool, []string) {
@@ -414,4 +415,18 @@ func (s *site) image(args []string) error {
 	const name = "cluster.test/machines:1" // with a tag nobody looks for a newer one
 	s.ts.Setenv("IMAGE", name)
 	return s.node(args[0]).Image(context.Background(), name, programs.hello)
+}
+
+// upstream has every agent that starts later ask the machine's resolver.
+func (s *site) upstream(args []string) error {
+	ctx, stop := context.WithCancel(context.Background())
+	s.ts.Defer(stop)
+	resolver := s.node(args[0])
+	for _, n := range s.Nodes() {
+		line := fmt.Sprintf("nameserver %s\n", resolver.Address())
+		if err := os.WriteFile(filepath.Join(n.Dir, "resolv.conf"), []byte(line), 0o644); err != nil {
+			return err
+		}
+	}
+	return resolver.Upstream(ctx, args[1], s.node(args[2]).Address())
 }

@@ -54,6 +54,7 @@ var machinesCut = flag.Duration("machines.cut", 50*time.Second, "how long the sc
 //	tasks NODE TEXT N, slay NODE TEXT       waits for so many processes with TEXT in their command line; kills them
 //	behind NAME PROBE, finish NAME          runs a probe in the background, its output in NAME.out; waits for its end
 //	engine NODE, image NODE       starts a Docker engine on the machine; makes $IMAGE in it, see TestScripts
+//	upstream NODE NAME OTHER      answers names outside the cluster there, for agents that start later: NAME is OTHER's address
 //	token VARIABLE NODE server|client       makes a token to join with
 //	hangup NODE                   sends SIGHUP to the supervisor: an upgrade to the program that is there now
 //	set, lines, sequence, build   as in TestScripts

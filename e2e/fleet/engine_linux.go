@@ -26,10 +26,14 @@ func (n *Node) Engine(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	cmd := n.Command(context.Background(), "unshare", "--mount", "--propagation", "slave", "--", "dockerd",
+	args := []string{"--mount", "--propagation", "slave", "--", "dockerd",
 		"--data-root", filepath.Join(n.Dir, "docker"), "--exec-root", runtime,
-		"--pidfile", pidfile, "--host", "unix://"+socket,
-		"--cgroup-parent", n.containerGroup(), "--userland-proxy=false")
+		"--pidfile", pidfile, "--host", "unix://" + socket,
+		"--cgroup-parent", n.containerGroup(), "--userland-proxy=false"}
+	if n.Address().Is6() { // else containers have IPv4 alone
+		args = append(args, "--ipv6", "--fixed-cidr-v6", "fd78::/64", "--experimental", "--ip6tables")
+	}
+	cmd := n.Command(context.Background(), "unshare", args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, n.Dir
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start Docker engine of %s: %w", n.Name, err)

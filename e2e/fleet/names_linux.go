@@ -76,6 +76,31 @@ func data(record dns.RR) string {
 	return strings.TrimPrefix(record.String(), record.Header().String())
 }
 
+// Upstream answers questions for names outside the cluster on port 53 of this machine, in this process: the one name has the
+// one address, and others do not exist. It ends with the context.
+func (n *Node) Upstream(ctx context.Context, name string, address netip.Addr) error {
+	conn, err := n.ListenPacket(ctx, "udp", netip.AddrPortFrom(n.Address(), 53).String())
+	if err != nil {
+		return fmt.Errorf("answer names on %s: %w", n.Name, err)
+	}
+	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
+		reply := new(dns.Msg).SetReply(question)
+		header := dns.RR_Header{Name: question.Question[0].Name, Rrtype: question.Question[0].Qtype, Class: dns.ClassINET, Ttl: 1}
+		switch {
+		case header.Name != dns.Fqdn(name):
+			reply.Rcode = dns.RcodeNameError
+		case header.Rrtype == dns.TypeA && address.Is4():
+			reply.Answer = []dns.RR{&dns.A{Hdr: header, A: address.AsSlice()}}
+		case header.Rrtype == dns.TypeAAAA && address.Is6():
+			reply.Answer = []dns.RR{&dns.AAAA{Hdr: header, AAAA: address.AsSlice()}}
+		}
+		_ = w.WriteMsg(reply) // who gets no answer asks again
+	})}
+	n.watched.Go(func() { _ = server.ActivateAndServe() }) // it ends with its socket
+	context.AfterFunc(ctx, func() { conn.Close() })
+	return nil
+}
+
 // Addresses asks for the IPv4 and IPv6 addresses of a name.
 func (n *Node) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	var all []netip.Addr

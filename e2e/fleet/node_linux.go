@@ -65,7 +65,8 @@ func (n *Node) Data() string { return filepath.Join(n.Dir, "data") }
 func (n *Node) Log() string { return filepath.Join(n.Dir, "log") }
 
 // Start starts an agent, and the machine if it is off. It waits for nothing. Without a role it is as it was before.
-// A file agent.hcl in the machine's directory is part of its configuration.
+// A file agent.hcl in the machine's directory is part of its configuration; a file resolv.conf is what the agent, but nobody
+// else, sees as /etc/resolv.conf.
 func (n *Node) Start(role Role, flags ...string) error { return n.start(role, nil, flags) }
 
 // Join starts an agent with a token, which reaches it through its environment.
@@ -99,7 +100,12 @@ func (n *Node) start(role Role, env, flags []string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := n.Program(context.Background(), append(argv, flags...)...)
+	program, argv := n.fleet.config.Program, append(argv, flags...)
+	if own := filepath.Join(n.Dir, "resolv.conf"); exists(own) {
+		argv = append([]string{"--mount", "--", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, own, program}, argv...)
+		program = "unshare"
+	}
+	cmd := n.Any(context.Background(), program, argv...)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
