@@ -77,6 +77,7 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 	}
 	until := time.Now().Add(h.patience)
 	for {
+		began := time.Now()
 		body()
 		leader, err := h.leader(r.Context(), forwarded)
 		if err != nil {
@@ -87,7 +88,12 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 		} else {
 			err = h.elsewhere(w, r, leader.ID)
 		}
-		if cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || forwarded || r.Context().Err() != nil || time.Now().After(until) {
+		if cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || forwarded || r.Context().Err() != nil {
+			return err
+		}
+		if now := time.Now(); now.Sub(began) > h.patience { // it waited for a change, not for a leader
+			until = now.Add(h.patience)
+		} else if now.After(until) {
 			return err
 		}
 		h.meters.repeated.Inc()
@@ -106,13 +112,47 @@ func (h *apiHandler) here(w *reply, r *request, e endpoint) error {
 	return h.read(w, r, e)
 }
 
-// elsewhere has the leader answer.
+// elsewhere has the leader answer. It waits no longer when another server leads: one that was cut off says nothing.
 func (h *apiHandler) elsewhere(w *reply, r *request, leader cluster.ID) error {
 	carry, err := h.Core.Reach(leader)
 	if err != nil {
 		return cluster.Errorf(cluster.CodeUnavailable, "reach the leader: %w", err)
 	}
-	return carry(w, r.spokenFor())
+	ctx, cancel := context.WithCancel(r.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		h.awaitOtherLeader(ctx, leader)
+		cancel()
+	}()
+	defer func() {
+		cancel()
+		<-watched
+	}()
+	err = carry(w, r.spokenFor().WithContext(ctx))
+	if ctx.Err() != nil && r.Context().Err() == nil && err != nil {
+		return cluster.Errorf(cluster.CodeUnavailable, "ask the leader: another server leads now")
+	}
+	return err
+}
+
+// leaderLook is between two looks whether another server leads.
+const leaderLook = 100 * time.Millisecond
+
+// awaitOtherLeader returns when another server than that one leads, or when ctx ends.
+func (h *apiHandler) awaitOtherLeader(ctx context.Context, leader cluster.ID) {
+	ticker := time.NewTicker(leaderLook)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if now := h.Core.Leadership(); now.Self || !now.ID.IsZero() && now.ID != leader {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // spokenFor is the request as this server passes it on for its caller.

@@ -445,6 +445,34 @@ func TestFollowersPassOnWhatOnlyTheLeaderKnows(t *testing.T) {
 	}
 }
 
+// TestWaitingReadsFollowTheLeader shows that a read which waits at a leader goes on with the next one, although the first says
+// nothing any more.
+func TestWaitingReadsFollowTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		follower := newSilentWorld(t)
+		old, next := cluster.ID{1}, cluster.ID{2}
+		asked := make(chan cluster.ID, 10)
+		follower.carry = func(w http.ResponseWriter, r *http.Request) error {
+			id := follower.leader.Load().ID
+			asked <- id
+			if id == old {
+				<-r.Context().Done() // it was cut off
+				return cluster.Errorf(cluster.CodeUnavailable, "ask node %s: %w", id, r.Context().Err())
+			}
+			_, err := io.WriteString(w, "answer")
+			return err
+		}
+		follower.leader.Store(&Leadership{ID: old})
+		time.AfterFunc(10*time.Minute, func() { follower.leader.Store(&Leadership{}) })
+		time.AfterFunc(10*time.Minute+2*time.Second, func() { follower.leader.Store(&Leadership{ID: next}) })
+		began, got := time.Now(), httptest.NewRecorder()
+		follower.handler.ServeHTTP(got, httptest.NewRequest("GET", "/v1/jobs?index=5&wait=10m", nil))
+		if took := time.Since(began); got.Body.String() != "answer" || <-asked != old || <-asked != next || took > 10*time.Minute+3*time.Second {
+			t.Errorf("%d %q after %v", got.Code, got.Body, took)
+		}
+	})
+}
+
 func TestRequestsWaitForALeader(t *testing.T) {
 	for _, c := range []struct {
 		after     time.Duration // until this server leads; 0: never

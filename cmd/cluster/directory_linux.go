@@ -133,6 +133,23 @@ func (d *directory) Servers() []cluster.ID {
 	return append(living, others...)
 }
 
+// awaitLoss returns when gossip, which has or had the node alive, says that it is not any more, or when ctx ends.
+func (d *directory) awaitLoss(ctx context.Context, id cluster.ID) {
+	met := false
+	for {
+		changed := d.Changed()
+		alive := slices.ContainsFunc(d.Members(), func(m cluster.Member) bool { return m.Node == id && m.State == cluster.MemberAlive })
+		if met = met || alive; met && !alive {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Peers are the remembered addresses of gossip.
 func (d *directory) Peers() []string {
 	var all []string

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"io"
 	"net/http"
 	"strings"
@@ -11,7 +11,6 @@ import (
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server"
 	"github.com/a43e60e4/cluster/server/api"
-	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -43,27 +42,26 @@ func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
 	if err := server.Guard(request); err != nil {
 		return err
 	}
+	if request.Method != http.MethodGet && request.Header.Get(api.HeaderRequestID) == "" {
+		request = request.Clone(request.Context())
+		request.Header.Set(api.HeaderRequestID, rand.Text()) // which makes a repetition harmless
+	}
 	again, err := server.Rewindable(request)
 	if err != nil {
 		return err
 	}
 	until := time.Now().Add(frontPatience)
 	for {
+		began := time.Now()
 		last := cluster.Errorf(cluster.CodeUnavailable, "no server is known")
 		for _, id := range f.r.directory.Servers() {
-			err := f.r.dialer.Carry(id, w, again())
-			if err == nil {
-				return nil
-			}
-			last = err
-			if !errors.Is(err, link.ErrUnsent) && request.Method != http.MethodGet {
-				return err
-			}
-			if request.Context().Err() != nil {
-				return err
+			if last = f.carry(id, w, again()); last == nil || request.Context().Err() != nil {
+				return last
 			}
 		}
-		if time.Now().After(until) {
+		if now := time.Now(); now.Sub(began) > frontPatience { // it waited for a change, not for a server
+			until = now.Add(frontPatience)
+		} else if now.After(until) {
 			return cluster.Errorf(cluster.CodeUnavailable, "No server of the cluster answers: %w", last)
 		}
 		select {
@@ -73,6 +71,22 @@ func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
 			return request.Context().Err()
 		}
 	}
+}
+
+// carry has the server answer. It waits no longer when gossip says that the server is gone.
+func (f *front) carry(id cluster.ID, w http.ResponseWriter, request *http.Request) error {
+	ctx, cancel := context.WithCancel(request.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		f.r.directory.awaitLoss(ctx, id)
+		cancel()
+	}()
+	defer func() {
+		cancel()
+		<-watched
+	}()
+	return f.r.dialer.Carry(id, w, request.WithContext(ctx))
 }
 
 // newFront makes the API of this agent, which is no server.
