@@ -48,6 +48,13 @@ func (l *leases) last(id cluster.ID) time.Time {
 	return l.since
 }
 
+// leadingFor is for how long this server has led, or trusted what it hears.
+func (l *leases) leadingFor(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return now.Sub(l.since)
+}
+
 // forget drops the leases of nodes that are not known any more.
 func (l *leases) forget(known func(cluster.ID) bool) {
 	l.mu.Lock()

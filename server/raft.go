@@ -338,7 +338,8 @@ type sink struct{ logger *slog.Logger }
 // absences begin Raft's messages about servers that do not answer: there are several in a second for each of them, and
 // gossip has said so once.
 var absences = []string{"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to make pre-vote",
-	"failed to contact", "failed to pipeline", "appendEntries rejected", "failed to get previous log"}
+	"failed to contact", "failed to pipeline", "appendEntries rejected", "failed to get previous log", "failed to decode incoming command",
+	"rejecting pre-vote request"}
 
 // Accept writes one message of Raft's to our log, a level lower.
 func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {

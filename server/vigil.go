@@ -101,7 +101,9 @@ func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, 
 		}
 		switch verdict {
 		case flagged:
-			v.flagged = append(v.flagged, node.ID)
+			if s.leases.leadingFor(now) >= 2*lease { // a new leader is heard of by and by
+				v.flagged = append(v.flagged, node.ID)
+			}
 		case suspect:
 			v.suspects = append(v.suspects, node)
 		case goodbye:
