@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/a43e60e4/cluster"
 )
 
 func TestWhereContainersAsk(t *testing.T) {
@@ -53,5 +55,18 @@ func TestWhereContainersAsk(t *testing.T) {
 	}
 	if _, err := (&resolver{}).answer(nil); err == nil {
 		t.Error("one that is not served answers")
+	}
+}
+
+func TestDriversSayWhatTheyLack(t *testing.T) {
+	node := &cluster.Node{Drivers: map[string]cluster.DriverState{
+		"docker":   {Detected: true, Healthy: true, HealthDescription: "Healthy, but no names"},
+		"raw_exec": {Detected: true, Healthy: true, HealthDescription: "Healthy"},
+		"exec":     {Detected: true, HealthDescription: "broken"},
+		"java":     {HealthDescription: "not here"},
+	}}
+	want := []string{"docker (Healthy, but no names)", "exec (unhealthy: broken)", "raw_exec"}
+	if got := usableDrivers(node); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -170,11 +170,13 @@ func (o *output) node(n *cluster.Node, allocs []*cluster.Allocation, verbose boo
 	o.allocations(stubs, verbose)
 }
 
-// usableDrivers are the drivers that would take a task now; those that are there but not well say why.
+// usableDrivers are the drivers that would take a task now; those that are there but not well, or lack something, say why.
 func usableDrivers(n *cluster.Node) []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(n.Drivers)) {
 		switch d := n.Drivers[name]; {
+		case d.Healthy && d.HealthDescription != "" && d.HealthDescription != "Healthy":
+			names = append(names, name+" ("+d.HealthDescription+")")
 		case d.Healthy:
 			names = append(names, name)
 		case d.Detected:

@@ -83,22 +83,16 @@ func (d *Driver) namesFor(ctx context.Context, c taskConfig, create *client.Cont
 }
 
 // answers tells in a fingerprint whether containers resolve names of the cluster.
-func (d *Driver) answers(ctx context.Context, attributes map[string]string) (health string) {
+func (d *Driver) answers(ctx context.Context, attributes map[string]string) string {
 	servers, err := d.resolvers(ctx)
 	attributes["driver.docker.dns.enabled"] = fmt.Sprint(len(servers) > 0)
-	said := ""
+	said, health := "", "Healthy"
 	if err != nil {
 		said = err.Error()
 		health = "Healthy, but containers do not resolve names of the cluster: " + said
-	} else {
-		health = "Healthy"
 	}
 	if len(servers) > 0 {
-		texts := make([]string, len(servers))
-		for i, server := range servers {
-			texts[i] = server.String()
-		}
-		attributes["unique.driver.docker.dns"] = strings.Join(texts, ",")
+		attributes["unique.driver.docker.dns"] = servers[0].String()
 	}
 	if before := d.unnamed.Swap(&said); err != nil && (before == nil || *before != said) {
 		d.log.Warn("containers do not resolve names of the cluster", "err", err)
