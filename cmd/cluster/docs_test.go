@@ -209,7 +209,7 @@ func shellWords(line string) []string {
 			word.WriteRune(r)
 		case r == '\'' || r == '"':
 			quote, begun = r, true
-		case r == '#' && !begun, r == '|', r == ';', r == '>':
+		case r == '#' && !begun, r == '|', r == ';', r == '>', r == '&':
 			end()
 			return words
 		case r == ' ' || r == '\t' || r == '\n':

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -41,7 +42,7 @@ func places(ctx context.Context, r *net.Resolver, name string) ([]string, error)
 }
 
 // printPlaces prints them in order, so that answers can be compared.
-func printPlaces(r *net.Resolver, name string) error {
+func printPlaces(out io.Writer, r *net.Resolver, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	all, err := places(ctx, r, name)
@@ -50,7 +51,7 @@ func printPlaces(r *net.Resolver, name string) error {
 	}
 	slices.Sort(all)
 	for _, place := range all {
-		fmt.Println(place)
+		fmt.Fprintln(out, place)
 	}
 	return nil
 }

@@ -31,13 +31,13 @@ func main() {
 	var err error
 	switch {
 	case *resolve != "":
-		err = printPlaces(resolver(*dns), *resolve)
+		err = printPlaces(os.Stdout, resolver(*dns), *resolve)
 	case *get != "":
 		client := http.Client{Timeout: 5 * time.Second}
 		if *dns != "" {
 			client.Transport = &http.Transport{DialContext: dialService(resolver(*dns))}
 		}
-		err = fetch(&client, *get)
+		err = fetch(os.Stdout, &client, *get)
 	default:
 		err = run(*version, *unhealthy, *failAfter)
 	}
@@ -47,13 +47,13 @@ func main() {
 }
 
 // fetch prints what a URL answers: not every machine has a program for that.
-func fetch(client *http.Client, url string) error {
+func fetch(out io.Writer, client *http.Client, url string) error {
 	answer, err := client.Get(url)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
-	if _, err := io.Copy(os.Stdout, io.LimitReader(answer.Body, 1<<20)); err != nil {
+	if _, err := io.Copy(out, io.LimitReader(answer.Body, 1<<20)); err != nil {
 		return err
 	}
 	if answer.StatusCode >= 400 {
