@@ -155,7 +155,7 @@ func checkShell(t *testing.T, at, text string) {
 	makefile := read(t, "Makefile")
 	for line := range strings.Lines(text) {
 		words := slices.DeleteFunc(shellWords(line), func(w string) bool { return w == "$CLUSTER_FLAGS" }) // of the unit
-		for len(words) > 0 && strings.Contains(words[0], "=") { // variables of the command
+		for len(words) > 0 && strings.Contains(words[0], "=") {                                            // variables of the command
 			words = words[1:]
 		}
 		if len(words) > 2 && words[0] == "source" { // <(command)
