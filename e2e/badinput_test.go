@@ -155,7 +155,7 @@ func TestBadTasks(t *testing.T) {
 
 // badStarts are agents that must not start. "ok" is a configuration that would work.
 var badStarts = []mishap{
-	{"no cluster yet", "agent -data-dir new -config ok", "", "", 1, "open server in <dir>/new/server: there is no cluster here yet: start the first node with -bootstrap"},
+	{"no cluster yet", "agent -data-dir new -config ok", "", "", 1, "open data directory <dir>/new: this node belongs to no cluster yet: start the first node with -bootstrap, and others with -join and a token (cluster join-token)"},
 	{"unknown flag", "agent -data-dri x", "", "", 1, "find flag -data-dri of `cluster agent`: did you mean -data-dir? `cluster agent -h` lists what there is"},
 	{"argument", "agent -dev x", "", "", 1, "run `cluster agent`: \"x\" is one argument too many: want `cluster agent`"},
 	{"wrong level", "agent -dev -log-level loud", "", "", 1, `check configuration: log_level is "loud": want DEBUG, INFO, WARN or ERROR`},
@@ -173,7 +173,7 @@ var badStarts = []mishap{
 	{"unknown option of a driver", "agent -dev -config in", "\nplugin \"raw_exec\" {\n  config {\n    enabld = true\n  }\n}\n", "", 1,
 		`check configuration: in:<n>: plugin "raw_exec": unknown option "enabld" (did you mean "enabled"?)`},
 	{"client alone", "agent -data-dir x -config in", "client {\n  enabled = true\n}\n", "", 1,
-		"check configuration: server is not enabled: an agent without one must join a cluster, which is not supported yet: want server { enabled = true }"},
+		"open data directory <dir>/x: this node belongs to no cluster yet: start the first node with -bootstrap, and others with -join and a token (cluster join-token)"},
 	{"quote missing", "agent -dev -config in", "a = \"b", "", 1, "read configuration: in:1: the text that begins here has no closing quote"},
 	{"brace missing", "agent -dev -config in", "client {\n", "", 1, "read configuration: in:2: the file ends here: want a name"},
 	{"a program as configuration", "agent -dev -config in", "\x7fELF\x02\x01\x01\x00\x00", "", 1, "read configuration: in:1: <any>"},

@@ -67,8 +67,8 @@ func (c *AgentConfig) checkRoles() error {
 	switch {
 	case !c.Server.Enabled.On() && !c.Client.Enabled.On():
 		return fmt.Errorf("neither server nor client is enabled: want at least server { enabled = true }")
-	case !c.Server.Enabled.On():
-		return fmt.Errorf("server is not enabled: an agent without one must join a cluster, which is not supported yet: want server { enabled = true }")
+	case !c.Server.Enabled.On() && (c.Bootstrap || c.Dev):
+		return fmt.Errorf("server is not enabled: a cluster begins with a server: want server { enabled = true }")
 	case c.Server.BootstrapExpect < 0 || c.Server.BootstrapExpect > 1:
 		return fmt.Errorf("server.bootstrap_expect is %d: a cluster begins with one server: want 1", c.Server.BootstrapExpect)
 	}

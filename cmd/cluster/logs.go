@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -340,13 +341,44 @@ func (l *logReader) resume(ctx context.Context, follow bool) error {
 		return nil
 	case err != nil:
 		return err
-	case l.file != "" && first.File == l.file && first.Offset-int64(len(first.Data)) != l.offset:
-		return cluster.Errorf(cluster.CodeUnavailable, "read logs: the files were rotated meanwhile")
+	}
+	if l.file != "" && first.File != "" && len(first.Data) > 0 {
+		if files, err = l.client.ListFiles(ctx, l.alloc.ID, "/alloc/logs", l.query()); err != nil {
+			return err
+		}
+		if !l.continues(files, first) {
+			return cluster.Errorf(cluster.CodeUnavailable, "read logs: the files were rotated meanwhile")
+		}
 	}
 	if err := l.take(first, l.to); err != nil {
 		return err
 	}
 	return l.drain(frames, l.to)
+}
+
+// continues reports whether nothing lies between what was read before and the frame, of all that is in the files that are left.
+func (l *logReader) continues(files []cluster.FileEntry, first cluster.FileFrame) bool {
+	begin := first.Offset - int64(len(first.Data))
+	if first.File == l.file {
+		return begin == l.offset
+	}
+	prefix := l.task + "." + l.stream + "."
+	last, lastOK := logNumber(l.file, prefix)
+	now, nowOK := logNumber(first.File, prefix)
+	if !lastOK || !nowOK || begin != 0 || now < last {
+		return false
+	}
+	return !slices.ContainsFunc(files, func(f cluster.FileEntry) bool {
+		n, ok := logNumber(f.Name, prefix)
+		return ok && (n == last && f.Size > l.offset || last < n && n < now && f.Size > 0)
+	})
+}
+
+// logNumber reads the N of a path that ends with prefix and N.
+func logNumber(file, prefix string) (int, bool) {
+	suffix, ok := strings.CutPrefix(path.Base(file), prefix)
+	n, err := strconv.Atoi(suffix)
+	return n, ok && err == nil
 }
 
 // position is the offset, over all files named prefix and a number, of a place in one of them. gone reports that the
@@ -355,15 +387,15 @@ func position(files []cluster.FileEntry, prefix, file string, offset int64) (tot
 	if file == "" {
 		return 0, false
 	}
-	current, err := strconv.Atoi(strings.TrimPrefix(path.Base(file), prefix))
-	if err != nil {
+	current, ok := logNumber(file, prefix)
+	if !ok {
 		return 0, true
 	}
 	found := false
 	for _, f := range files {
-		number, err := strconv.Atoi(strings.TrimPrefix(f.Name, prefix))
+		number, ok := logNumber(f.Name, prefix)
 		switch {
-		case err != nil || !strings.HasPrefix(f.Name, prefix):
+		case !ok:
 		case number < current:
 			total += f.Size
 		case number == current:

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,35 @@ func TestPosition(t *testing.T) {
 		got, gone := position(files, "web.stdout.", c.file, c.offset)
 		if got != c.want || gone != c.gone {
 			t.Errorf("position of %d in %q is %d, %t, want %d, %t", c.offset, c.file, got, gone, c.want, c.gone)
+		}
+	}
+}
+
+// A follower that reconnects while the files are rotated must not take the start of a later file for what comes next.
+func TestLogsContinue(t *testing.T) {
+	l := &logReader{task: "web", stream: "stdout", file: "alloc/logs/web.stdout.3", offset: 70}
+	files := []cluster.FileEntry{{Name: "web.stdout.3", Size: 100}, {Name: "web.stdout.4", Size: 100}, {Name: "web.stdout.5", Size: 30}, {Name: "web.stderr.4", Size: 7}}
+	read := slices.Clone(files)
+	read[0].Size = 70
+	for _, c := range []struct {
+		name  string
+		files []cluster.FileEntry
+		file  string
+		begin int64
+		want  bool
+	}{
+		{"the same file", files, "alloc/logs/web.stdout.3", 70, true},
+		{"the same file, other place", files, "alloc/logs/web.stdout.3", 60, false},
+		{"the next, this one read", read, "alloc/logs/web.stdout.4", 0, true},
+		{"the next, this one not read", files, "alloc/logs/web.stdout.4", 0, false},
+		{"the next, not from its start", read, "alloc/logs/web.stdout.4", 1, false},
+		{"one left out", read, "alloc/logs/web.stdout.5", 0, false},
+		{"this one and the next have gone", files[2:], "alloc/logs/web.stdout.5", 0, true},
+		{"an earlier one", files, "alloc/logs/web.stdout.2", 0, false},
+	} {
+		first := cluster.FileFrame{File: c.file, Offset: c.begin + 3, Data: []byte("abc")}
+		if got := l.continues(c.files, first); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
 		}
 	}
 }
