@@ -363,7 +363,7 @@ func TestAnIdleNodeOnlyBeats(t *testing.T) {
 		if len(pointsLater) != len(points) { // no write, no report, no registration
 			t.Errorf("it did %v", pointsLater[len(points):])
 		}
-		if beatsLater-beats != 1200 {
+		if beatsLater-beats != 600 {
 			t.Errorf("%d beats in 10 minutes", beatsLater-beats)
 		}
 	})
