@@ -260,10 +260,14 @@ func (s *Server) others() []cluster.ID {
 	return slices.DeleteFunc(slices.Compact(all), func(id cluster.ID) bool { return id == s.config.Identity.ID() })
 }
 
-// guardEpoch keeps this server out of elections until the others have told their epoch, or had the time to; it stops Raft
-// when the copy turns out to be superseded, and ends with ErrAnew when the server should go on from another copy.
+// guardEpoch keeps this server out of elections until the others have told their epoch, or had the time to, and for ever if its copy is
+// superseded. It ends with ErrAnew when the copy turns out to be that, or when the server should go on from another copy.
 func (s *Server) guardEpoch(ctx context.Context) error {
-	if !s.replica.eager && !s.epochs.now().superseded() {
+	silenced := s.epochs.now().superseded()
+	if silenced {
+		s.logger.Error("this server answers nothing", "why", s.refusal())
+	}
+	if !s.replica.eager && !silenced {
 		s.inquire(ctx)
 		if !s.epochs.now().superseded() && ctx.Err() == nil {
 			if err := s.replica.stand(); err != nil {
@@ -271,7 +275,6 @@ func (s *Server) guardEpoch(ctx context.Context) error {
 			}
 		}
 	}
-	told := false
 	for ctx.Err() == nil {
 		changed := s.membersChanged()
 		newest, living := s.newestEpoch()
@@ -289,12 +292,8 @@ func (s *Server) guardEpoch(ctx context.Context) error {
 				return err
 			}
 			return ErrAnew
-		case !told:
-			told = true
-			s.logger.Error("this server answers nothing", "why", s.refusal())
-			if err := s.replica.raft.Shutdown().Error(); err != nil {
-				return fmt.Errorf("stop raft: %w", err)
-			}
+		case !silenced: // Raft may lead, follow or be asked for its vote: it must end, and after that it speaks with nobody
+			return ErrAnew
 		}
 		select {
 		case <-changed:

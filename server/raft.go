@@ -110,13 +110,13 @@ const never = 24 * time.Hour
 
 // stand lets a server that was opened without being eager take part in elections.
 func (r *replica) stand() error {
+	if alone(r.raft, r.self) {
+		r.transport.electNow()
+	}
 	settings := r.raft.ReloadableConfig()
 	settings.HeartbeatTimeout, settings.ElectionTimeout = raftTimeout, raftTimeout
 	if err := r.raft.ReloadConfig(settings); err != nil {
 		return fmt.Errorf("take part in elections: %w", err)
-	}
-	if alone(r.raft, r.self) {
-		r.transport.electNow()
 	}
 	return nil
 }

@@ -73,7 +73,8 @@ func (e *epochs) greet(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(greeting)); err != nil {
 		return err
 	}
-	ours := e.now().Epoch
+	file := e.now()
+	ours := file.Epoch
 	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, ours)); err != nil {
 		return fmt.Errorf("say epoch: %w", err)
 	}
@@ -87,6 +88,9 @@ func (e *epochs) greet(conn net.Conn) error {
 	}
 	if theirs != ours {
 		return fmt.Errorf("it is of epoch %d, this server of epoch %d", cluster.EpochNumber(theirs), cluster.EpochNumber(ours))
+	}
+	if file.superseded() {
+		return fmt.Errorf("this server's copy of epoch %d is superseded", cluster.EpochNumber(ours))
 	}
 	return conn.SetDeadline(time.Time{})
 }
