@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server"
 	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -52,14 +54,15 @@ func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
 	}
 	until := time.Now().Add(frontPatience)
 	for {
-		began := time.Now()
+		began, asked := time.Now(), false
 		last := cluster.Errorf(cluster.CodeUnavailable, "no server is known")
 		for _, id := range f.r.directory.Servers() {
 			if last = f.carry(id, w, again()); last == nil || request.Context().Err() != nil {
 				return last
 			}
+			asked = asked || !errors.Is(last, link.ErrUnsent)
 		}
-		if now := time.Now(); now.Sub(began) > frontPatience { // it waited for a change, not for a server
+		if now := time.Now(); asked && now.Sub(began) > frontPatience { // it waited for a change, not for a server
 			until = now.Add(frontPatience)
 		} else if now.After(until) {
 			return cluster.Errorf(cluster.CodeUnavailable, "No server of the cluster answers: %w", last)
