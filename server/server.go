@@ -76,9 +76,6 @@ type Server struct {
 func Open(c Config) (*Server, error) {
 	s := &Server{config: c, logger: c.Logger, store: state.New(), reports: make(chan report), planner: scheduler.Schedule}
 	s.vault = vault{c.Dir, c.Identity, func() []byte { return s.store.Snapshot().Meta(metaSealedBy + c.Identity.ID().String()) }}
-	if err := s.renewCertificate(time.Now()); err != nil && !errors.Is(err, errNoAuthority) {
-		return nil, err
-	}
 	reformed, err := false, error(nil)
 	if s.epochs, reformed, err = openEpochs(&c); err != nil {
 		return nil, err
@@ -111,7 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.commits.run(ctx) })
 	group.Go(func() error { return s.takeReports(ctx) })
 	group.Go(func() error { return s.replica.watch(ctx) })
-	group.Go(func() error { return s.keepCertificate(ctx) })
+	group.Go(func() error { return s.keepCertificate(ctx, s.led) })
 	if s.config.Beats != nil {
 		group.Go(func() error { return link.ServeBeats(ctx, s.config.Beats, s.Heartbeat) })
 	}

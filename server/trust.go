@@ -133,21 +133,31 @@ func (v *vault) open() (*pki.Authority, error) {
 // renewalInterval is how often keepCertificate looks: often enough for a clock that was corrected by years.
 const renewalInterval = time.Minute
 
-// keepCertificate renews this server's certificate in time, until ctx ends. What fails is tried again.
-func (s *Server) keepCertificate(ctx context.Context) error {
+// keepCertificate renews this server's certificate in time, until ctx ends, as long as no other server leads: the leader is
+// asked by all nodes, and its clock is the one that the cluster works by. One that issued certificates to itself by a clock that
+// is years off would shut itself out. What fails is tried again.
+func (s *Server) keepCertificate(ctx context.Context, led func() bool) error {
 	if _, err := s.vault.open(); err != nil && !errors.Is(err, errNoAuthority) {
 		s.logger.Error("the authority's key is lost: no certificate can be renewed", "until", s.config.Identity.Leaf().NotAfter, "err", err)
 	}
 	failing := false
-	for ctx.Err() == nil {
+	for pause(ctx, renewalInterval); ctx.Err() == nil; pause(ctx, renewalInterval) {
+		if led() {
+			continue
+		}
 		err := s.renewCertificate(time.Now())
 		if err != nil && !failing {
 			s.logger.Error("the node's certificate cannot be renewed, trying again", "until", s.config.Identity.Leaf().NotAfter, "err", err)
 		}
 		failing = err != nil
-		pause(ctx, renewalInterval)
 	}
 	return nil
+}
+
+// led reports whether another server leads.
+func (s *Server) led() bool {
+	id := s.Leadership().ID
+	return !id.IsZero() && id != s.config.Identity.ID()
 }
 
 // renewCertificate replaces the node's certificate when half of its life is over, or if it is of a time to come.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ func TestCertificatesAreRenewedWhileTheServerRuns(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- s.keepCertificate(ctx) }()
+		go func() { done <- s.keepCertificate(ctx, func() bool { return false }) }()
 		for range 3 {
 			before := identity.Leaf()
 			<-time.After(pki.LeafLifetime/2 + renewalInterval)
@@ -59,6 +60,38 @@ func TestCertificatesAreRenewedWhileTheServerRuns(t *testing.T) {
 		}
 		if leaf := again.Leaf(); leaf.NotBefore.After(time.Now().AddDate(-2, 0, 0)) {
 			t.Errorf("the certificate is valid from %v", leaf.NotBefore)
+		}
+	})
+}
+
+func TestOnlyTheLeadersClockIssues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		identity, err := identityIn(dir, nodeID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &Server{config: Config{Identity: identity}, logger: slog.New(slog.DiscardHandler), vault: vault{dir, identity, func() []byte { return nil }}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var led atomic.Bool
+		led.Store(true)
+		done := make(chan error, 1)
+		go func() { done <- s.keepCertificate(ctx, led.Load) }()
+		first := identity.Leaf()
+		<-time.After(2 * 365 * 24 * time.Hour) // as when the clock jumps
+		synctest.Wait()
+		if identity.Leaf() != first {
+			t.Error("led by another server it issued a certificate to itself")
+		}
+		led.Store(false)
+		<-time.After(renewalInterval)
+		synctest.Wait()
+		if identity.Leaf() == first {
+			t.Error("with nobody else to lead it has no certificate")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

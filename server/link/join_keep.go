@@ -29,15 +29,26 @@ const renewalInterval = time.Minute
 // renewalPause is between two attempts while the certificate has expired: without it the node is cut off.
 const renewalPause = 5 * time.Second
 
+// renewalRest follows a renewal that leaves the certificate as due as it was by this machine's clock, which is wrong then, or
+// by that of who issued it.
+const renewalRest = 10 * time.Minute
+
 // KeepCertificate renews the node's certificate when half of its life is over, and also when all of it is, until ctx ends.
 // What fails is tried again and said once.
 func KeepCertificate(ctx context.Context, r Renewal) error {
-	failing := ""
+	failing, off := "", false
 	for ctx.Err() == nil {
 		rest := renewalInterval
 		err := r.RenewIfDue(ctx, time.Now())
 		if err == nil {
 			failing = ""
+			if leaf := r.Identity.Leaf(); r.Identity.Due(time.Now()) {
+				rest = renewalRest
+				if !off {
+					r.Logger.Warn("this machine's clock does not fit the time of the node's certificate, which was renewed: correct the clock", "from", leaf.NotBefore, "until", leaf.NotAfter)
+				}
+			}
+			off = rest == renewalRest
 		} else if ctx.Err() == nil {
 			if failing != err.Error() {
 				r.Logger.Error("the node's certificate cannot be renewed, trying again", "until", r.Identity.Leaf().NotAfter, "err", err)

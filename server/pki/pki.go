@@ -284,18 +284,21 @@ func TLS(authority *x509.Certificate, own func() *tls.Certificate, now func() ti
 }
 
 // judgedAt is the time by which a peer's certificate is judged: now, unless our own certificate, which the cluster keeps
-// fresh, says that this machine's clock is wrong. Then all that is known is when ours is valid: a peer whose certificate
-// is valid at some moment of that is believed.
+// fresh, says that a clock is wrong, this machine's or its issuer's. Then a peer is believed also whose certificate is valid
+// at some moment of ours. A certificate of a time to come is judged at its beginning: it tells of a wrong clock where it was
+// issued, or here, and nobody gains by showing one early.
 func judgedAt(now time.Time, own *tls.Certificate, peer *x509.Certificate) time.Time {
-	if own == nil || own.Leaf == nil || !now.Before(own.Leaf.NotBefore) && !now.After(own.Leaf.NotAfter) {
-		return now
+	at := now
+	if own != nil && own.Leaf != nil && !valid(peer, now) && !valid(own.Leaf, now) && !peer.NotBefore.After(own.Leaf.NotAfter) {
+		at = own.Leaf.NotBefore
 	}
-	begin, end := own.Leaf.NotBefore, own.Leaf.NotAfter
-	if peer.NotBefore.After(begin) {
-		begin = peer.NotBefore
+	if at.Before(peer.NotBefore) {
+		at = peer.NotBefore
 	}
-	if begin.After(end) {
-		return now
-	}
-	return begin
+	return at
+}
+
+// valid reports whether the certificate is, as far as time goes.
+func valid(c *x509.Certificate, now time.Time) bool {
+	return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
 }
