@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -68,23 +69,29 @@ func (l *leases) forget(known func(cluster.ID) bool) {
 
 // assurance remembers when the other servers confirmed last that this one leads.
 type assurance struct {
-	mu    sync.Mutex // guards asked, and lets one ask for all
+	turn  chan struct{} // has room for one, who may look at asked and asks for all
 	asked time.Time
 }
+
+func newAssurance() *assurance { return &assurance{turn: make(chan struct{}, 1)} }
 
 // assuredFor is how long a confirmation of leadership counts for leases: those who fence their work off by a lease wait
 // longer than that beyond its end.
 const assuredFor = 300 * time.Millisecond
 
 // fresh reports whether leadership was confirmed a moment ago, or is now.
-func (a *assurance) fresh(confirm func() error) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *assurance) fresh(ctx context.Context, confirm func(context.Context) error) bool {
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return false
+	}
 	now := time.Now()
 	if now.Sub(a.asked) < assuredFor {
 		return true
 	}
-	if confirm() != nil {
+	if confirm(ctx) != nil {
 		return false
 	}
 	a.asked = now

@@ -132,7 +132,7 @@ func (r *replica) start(c Config, settings *raft.Config, epochs *epochs) error {
 		return fmt.Errorf("read log: %w", err)
 	}
 	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftStream{c.Raft, c.Dialer, epochs}, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger,
+		Stream: &raftStream{Listener: c.Raft, dialer: c.Dialer, epochs: epochs}, MaxPool: raftPool, Timeout: 2 * time.Second, Logger: settings.Logger,
 		ServerAddressProvider: byID{}})
 	r.transport = newPrompt(network)
 	first := founded(c.Dir) && epochs.now().Epoch == 0 // of the cluster that began here, and began but once
@@ -313,6 +313,7 @@ func (p *prompt) electNow() {
 // Close ends the transport. Raft calls it once, when it has shut down.
 func (p *prompt) Close() error {
 	err := p.NetworkTransport.Close()
+	p.CloseStreams()
 	close(p.stop)
 	<-p.done
 	return err
@@ -335,11 +336,11 @@ func raftLogger(logger *slog.Logger) hclog.Logger {
 
 type sink struct{ logger *slog.Logger }
 
-// absences begin Raft's messages about servers that do not answer: there are several in a second for each of them, and
-// gossip has said so once.
+// absences begin Raft's messages about servers that do not answer, and of what follows when they do again: there are several
+// in a second for each of them, and gossip has said so once.
 var absences = []string{"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to make pre-vote",
 	"failed to contact", "failed to pipeline", "appendEntries rejected", "failed to get previous log", "failed to decode incoming command",
-	"rejecting pre-vote request"}
+	"rejecting pre-vote request", "peer has newer term"}
 
 // Accept writes one message of Raft's to our log, a level lower.
 func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {

@@ -66,7 +66,7 @@ type Server struct {
 	reports chan report
 	overlay overlay
 	leases  leases
-	assured assurance
+	assured *assurance
 	holders holders
 	leading atomic.Bool                        // whether lead runs and its barrier has passed
 	planner func(scheduler.Input) cluster.Plan // scheduler.Schedule
@@ -74,7 +74,7 @@ type Server struct {
 
 // Open reads the server's directory and joins (or begins) its cluster. Run must follow.
 func Open(c Config) (*Server, error) {
-	s := &Server{config: c, logger: c.Logger, store: state.New(), reports: make(chan report), planner: scheduler.Schedule}
+	s := &Server{config: c, logger: c.Logger, store: state.New(), assured: newAssurance(), reports: make(chan report), planner: scheduler.Schedule}
 	s.vault = vault{c.Dir, c.Identity, func() []byte { return s.store.Snapshot().Meta(metaSealedBy + c.Identity.ID().String()) }}
 	reformed, err := false, error(nil)
 	if s.epochs, reformed, err = openEpochs(&c); err != nil {

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,13 +23,17 @@ type raftStream struct {
 	net.Listener
 	dialer *link.Dialer
 	epochs *epochs
+
+	mu       sync.Mutex // guards what follows
+	accepted map[*greeted]bool
+	closed   bool
 }
 
 // greeting is how long the other side may take to say its epoch.
 const greeting = 2 * time.Second
 
 // Dial connects to another server's Raft; its address is its ID, which the dialer knows the way to.
-func (s raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	id, err := cluster.ParseID(string(address))
 	if err != nil {
 		return nil, fmt.Errorf("connect to server %s: %w", address, err)
@@ -46,18 +52,51 @@ func (s raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net
 }
 
 // Accept takes the next connection. Its epoch is looked at by the first read, so that nobody holds up the others.
-func (s raftStream) Accept() (net.Conn, error) {
+func (s *raftStream) Accept() (net.Conn, error) {
 	conn, err := s.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &greeted{Conn: conn, greet: sync.OnceValue(func() error { return s.epochs.greet(conn) })}, nil
+	hello := &greeted{Conn: conn, stream: s, greet: sync.OnceValue(func() error { return s.epochs.greet(conn) })}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	if s.accepted == nil {
+		s.accepted = map[*greeted]bool{}
+	}
+	s.accepted[hello] = true
+	return hello, nil
+}
+
+// Close ends Accept, and the connections that it returned: Raft leaves them to those who dialed.
+func (s *raftStream) Close() error {
+	err := s.Listener.Close()
+	s.mu.Lock()
+	s.closed = true
+	accepted := slices.Collect(maps.Keys(s.accepted))
+	s.mu.Unlock()
+	for _, conn := range accepted {
+		conn.Close()
+	}
+	return err
 }
 
 // greeted is a connection whose first read looks at the other side's epoch.
 type greeted struct {
 	net.Conn
-	greet func() error
+	stream *raftStream
+	greet  func() error
+}
+
+// Close ends the connection.
+func (c *greeted) Close() error {
+	c.stream.mu.Lock()
+	delete(c.stream.accepted, c)
+	c.stream.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // Read reads what follows the epoch.
