@@ -308,7 +308,7 @@ func (g *Gossip) memory() memory {
 	defer g.mu.Unlock()
 	m := memory{Starts: g.start + 1, Members: map[cluster.ID]netip.AddrPort{}}
 	for id, at := range g.remembered {
-		if _, known := g.members[id]; !known {
+		if e, known := g.members[id]; !known || e.state != cluster.MemberLeft && !e.address().IsValid() {
 			m.Members[id] = at
 		}
 	}

@@ -53,7 +53,7 @@ func (g *Gossip) missing(now time.Time) []netip.AddrPort {
 	defer g.mu.Unlock()
 	candidates := map[netip.AddrPort]bool{}
 	for id, at := range g.remembered {
-		if _, known := g.members[id]; !known {
+		if e, known := g.members[id]; !known || e.state == cluster.MemberDead && !e.address().IsValid() { // nobody, or somebody whom others told of
 			candidates[at] = true
 		}
 	}

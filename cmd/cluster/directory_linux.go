@@ -184,13 +184,17 @@ func (d *directory) replace(view *gossip.View) {
 		known[m.ID] = true
 		record := d.record(m)
 		next.members = append(next.members, cluster.Member{Record: record, State: m.State, Since: m.Since})
+		gossips := before.places[m.ID].Gossip
+		if m.Address.IsValid() { // else this node has only heard of it from others
+			gossips = m.Address.String()
+		}
 		switch {
 		case m.State == cluster.MemberLeft || record.Left:
 			delete(next.places, m.ID)
 		case record.RPC == "" && m.Hint != "": // so that its record can be fetched
-			next.places[m.ID] = whereabouts{RPC: m.Hint, Gossip: m.Address.String(), Server: next.places[m.ID].Server}
+			next.places[m.ID] = whereabouts{RPC: m.Hint, Gossip: gossips, Server: next.places[m.ID].Server}
 		case record.RPC != "":
-			next.places[m.ID] = whereabouts{RPC: record.RPC, Gossip: m.Address.String(), Server: record.Server, Epoch: record.Epoch}
+			next.places[m.ID] = whereabouts{RPC: record.RPC, Gossip: gossips, Server: record.Server, Epoch: record.Epoch}
 		}
 	}
 	for id := range d.decoded {
