@@ -52,8 +52,8 @@ type standing uint8
 
 const (
 	standingShown  standing = iota
-	standingHidden          // gossip misses it, and nobody has decided anything
-	standingGone            // it has left, or the leader has decided that it is down
+	standingHidden          // gossip misses it, or the leader has decided that it is down: one of the two proofs is gone
+	standingGone            // both are, or it has left
 )
 
 // NewCatalog makes the catalog of the members, whatever their order is. It keeps no reference to the slice, but to the
@@ -107,13 +107,14 @@ func decidedDown(ordered []*Member) []ID {
 
 func (m *Member) standing(down []ID) standing {
 	_, isDown := slices.BinarySearchFunc(down, m.Node, ID.Compare)
+	alive := m.State == MemberAlive
 	switch {
-	case isDown || m.Left || m.State == MemberLeft:
+	case m.Left || m.State == MemberLeft || isDown && !alive:
 		return standingGone
-	case m.State == MemberAlive:
-		return standingShown
+	case isDown || !alive:
+		return standingHidden
 	}
-	return standingHidden
+	return standingShown
 }
 
 func (c *Catalog) addNode(m *Member, how standing) {
