@@ -48,9 +48,11 @@ type memoryMachine struct {
 }
 
 type memoryTask struct {
-	job  string
-	exit driver.Exit
-	done chan struct{} // closed when it has ended
+	job   string
+	born  time.Time
+	asked time.Time // to end; zero: not yet
+	exit  driver.Exit
+	done  chan struct{} // closed when it has ended
 }
 
 func (k *memoryTask) alive() bool {
@@ -72,7 +74,7 @@ func (m *memoryMachine) Start(_ context.Context, t driver.Task, _ func(string)) 
 	if m.tasks[t.ID] != nil {
 		return nil
 	}
-	m.tasks[t.ID] = &memoryTask{job: t.JobID, done: make(chan struct{})}
+	m.tasks[t.ID] = &memoryTask{job: t.JobID, born: time.Now(), done: make(chan struct{})}
 	if living := m.livingLocked(t.JobID); living > m.limit[t.JobID] {
 		m.t.Errorf("%d instances of %s live at once, allowed are %d", living, t.JobID, m.limit[t.JobID])
 	}
@@ -129,6 +131,9 @@ func (m *memoryMachine) Signal(_ context.Context, id, _ string) error {
 	if task == nil {
 		return driver.ErrUnknown
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	task.asked = time.Now()
 	time.AfterFunc(m.lazy, func() { m.endTask(task, driver.Exit{Signal: 15}) })
 	return nil
 }

@@ -68,6 +68,13 @@ func (n *Network) Cut(a, b netip.AddrPort) {
 	n.cut[pair{a, b}], n.cut[pair{b, a}] = true, true
 }
 
+// CutOneWay makes nothing come from one address to the other any more; what the other sends still arrives.
+func (n *Network) CutOneWay(from, to netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[pair{from, to}] = true
+}
+
 // Isolate cuts the address off from everybody who is there now.
 func (n *Network) Isolate(a netip.AddrPort) {
 	n.mu.Lock()
@@ -239,7 +246,7 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	for again := synTimeout; n.random.Float64() < n.loss*(2-n.loss) && late < timeout; again *= 2 {
 		late += again
 	}
-	silent := n.cut[pair{t.at, to}] || n.held[t.at] || n.held[to]
+	silent := n.cut[pair{t.at, to}] || n.cut[pair{to, t.at}] || n.held[t.at] || n.held[to]
 	n.mu.Unlock()
 	if silent || late >= timeout {
 		<-time.After(timeout)
