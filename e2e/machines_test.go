@@ -157,8 +157,11 @@ func setupMachines(env *testscript.Env) error {
 	env.Setenv("PATH", os.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
 	env.Defer(func() { // after the machines are gone
-		for _, b := range s.behind {
+		for name, b := range s.behind {
 			<-b.done
+			if s.t.Failed() {
+				env.T().Log(name, "ended with", b.err, "and said:", b.cmd.Stderr)
+			}
 		}
 	})
 	return nil

@@ -103,6 +103,16 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 
 // here answers as the leader.
 func (h *apiHandler) here(w *reply, r *request, e endpoint) error {
+	if e.node != nil {
+		if err := h.Core.Barrier(r.Context()); err != nil {
+			return err
+		}
+		id, err := e.node(r)
+		if err != nil {
+			return err
+		}
+		return h.toNode(w, r, id)
+	}
 	if err := h.checkNamespace(r); err != nil {
 		return err
 	}
@@ -212,12 +222,20 @@ func Rewindable(r *http.Request) (func() *http.Request, error) {
 	}, nil
 }
 
-// onNode passes the request to the agent of the node that it is about.
+// onNode passes the request to the agent of the node that it is about. A server that does not know of it may have begun a
+// moment ago or be behind: it leaves the answer to the leader.
 func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
 	id, err := e.node(r)
+	if cluster.CodeOf(err) == cluster.CodeNotFound {
+		return h.byLeader(w, r, e)
+	}
 	if err != nil {
 		return err
 	}
+	return h.toNode(w, r, id)
+}
+
+func (h *apiHandler) toNode(w *reply, r *request, id cluster.ID) error {
 	carry, err := h.Core.Reach(id)
 	if err != nil {
 		return &statusError{http.StatusNotFound, err}

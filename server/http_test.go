@@ -445,6 +445,27 @@ func TestFollowersPassOnWhatOnlyTheLeaderKnows(t *testing.T) {
 	}
 }
 
+// TestServersThatAreBehindAskTheLeaderForNodes lets a server that has only just begun be asked for what runs on a node.
+func TestServersThatAreBehindAskTheLeaderForNodes(t *testing.T) {
+	leader, follower := newWorld(t), newWorld(t)
+	follower.handler.(*apiHandler).patience = 10 * time.Millisecond
+	alloc := leader.populate("web")[0]
+	leader.node = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "lines") })
+	follower.node = leader.handler
+	follower.leader.Store(&Leadership{ID: otherID, Address: "127.0.0.1:1"})
+	logs := "/v1/client/fs/logs/" + alloc.ID.String()
+	if got := follower.ask("GET", logs, ""); got.status != 200 || got.body != "lines" {
+		t.Errorf("asked for logs, it answers %d %q", got.status, got.body)
+	}
+	if got := follower.ask("GET", "/v1/client/fs/logs/"+otherID.String(), ""); got.status != 404 || !strings.HasPrefix(got.body, "Unknown allocation") {
+		t.Errorf("asked for logs that nobody knows, it answers %d %q", got.status, got.body)
+	}
+	follower.leader.Store(&Leadership{})
+	if got := follower.ask("GET", logs, ""); got.status != 500 || got.body != "No cluster leader" {
+		t.Errorf("without a leader it answers %d %q", got.status, got.body)
+	}
+}
+
 // TestWaitingReadsFollowTheLeader shows that a read which waits at a leader goes on with the next one, although the first says
 // nothing any more.
 func TestWaitingReadsFollowTheLeader(t *testing.T) {

@@ -333,7 +333,7 @@ func (l *logReader) resume(ctx context.Context, follow bool) error {
 	}
 	defer frames.Close()
 	first, err := frames.Next()
-	for err == nil && len(first.Data) == 0 && first.FileEvent == "" && first.File == l.file {
+	for err == nil && len(first.Data) == 0 && first.FileEvent == "" {
 		first, err = frames.Next()
 	}
 	switch {
