@@ -41,9 +41,10 @@ type keeper interface {
 
 // Leadership is who leads the cluster, as one server knows it.
 type Leadership struct {
-	ID          cluster.ID // zero if nobody is known to lead
-	Address     string     // of port 4647
-	Self        bool       // this server leads and may answer consistently
+	ID          cluster.ID      // zero if nobody is known to lead
+	Address     string          // of port 4647
+	Self        bool            // this server leads and may answer consistently
+	Term        context.Context // ends when this server stops leading; nil if it does not lead, or for ever
 	LastContact time.Duration
 	Peers       []string // addresses of all servers
 	Refusal     string   // why this server answers nothing from its state, "" if it does

@@ -83,10 +83,21 @@ func (h *apiHandler) waitFor(w *reply, r *request, keys []state.Key) (*state.Sna
 	wait := r.wait + rand.N(r.wait/16+1)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
+	leader := h.Core.Leadership()
+	lost := func() bool { return !r.stale && (!leader.Self || leader.Term != nil && leader.Term.Err() != nil) }
+	if leader.Term != nil && !r.stale { // what is committed after it comes here late, or never if the disk is full
+		defer context.AfterFunc(leader.Term, cancel)()
+	}
+	if lost() {
+		cancel()
+	}
 	h.meters.waiting.Inc()
 	defer h.meters.waiting.Dec()
 	defer func(began time.Time) { w.waited += time.Since(began) }(time.Now())
 	snapshot, err := h.Core.Store().Wait(ctx, r.index, keys...)
+	if err != nil && lost() {
+		return nil, cluster.Errorf(cluster.CodeUnavailable, "wait for a change: this server does not lead any more")
+	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, cluster.Errorf(cluster.CodeUnavailable, "wait for a change: %w", err)
 	}

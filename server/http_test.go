@@ -494,6 +494,27 @@ func TestWaitingReadsFollowTheLeader(t *testing.T) {
 	})
 }
 
+func TestReadsThatWaitAtALeaderLeaveItWithItsTerm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSilentWorld(t)
+		w.carry = func(w http.ResponseWriter, r *http.Request) error {
+			_, err := io.WriteString(w, "answer")
+			return err
+		}
+		term, end := context.WithCancel(t.Context())
+		w.leader.Store(&Leadership{ID: nodeID, Self: true, Term: term})
+		time.AfterFunc(time.Minute, func() {
+			w.leader.Store(&Leadership{ID: otherID})
+			end()
+		})
+		began, got := time.Now(), httptest.NewRecorder()
+		w.handler.ServeHTTP(got, httptest.NewRequest("GET", "/v1/jobs?index=5&wait=10m", nil))
+		if took := time.Since(began); got.Body.String() != "answer" || took > time.Minute+time.Second {
+			t.Errorf("%d %q after %v", got.Code, got.Body, took)
+		}
+	})
+}
+
 func TestRequestsWaitForALeader(t *testing.T) {
 	for _, c := range []struct {
 		after     time.Duration // until this server leads; 0: never

@@ -70,8 +70,9 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 	s.overlay.reset()
 	s.leases.begin(time.Now())
-	s.leading.Store(true)
-	defer s.leading.Store(false)
+	term := ctx
+	s.leading.Store(&term)
+	defer s.leading.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.planEvaluations(ctx) })
 	group.Go(func() error { return s.driveDeployments(ctx) })

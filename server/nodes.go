@@ -13,7 +13,7 @@ import (
 // the leader hears of it, and work that fits it is planned.
 func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, error) {
 	s.leases.renew(id, time.Now())
-	standing := link.Standing{Leader: s.leading.Load() && s.assured.fresh(ctx, s.commits.verify)}
+	standing := link.Standing{Leader: s.leading.Load() != nil && s.assured.fresh(ctx, s.commits.verify)}
 	node := s.Snapshot().Node(id)
 	if node == nil {
 		standing.Unknown = standing.Leader

@@ -68,7 +68,7 @@ type Server struct {
 	leases  leases
 	assured *assurance
 	holders holders
-	leading atomic.Bool                        // whether lead runs and its barrier has passed
+	leading atomic.Pointer[context.Context]    // of the term; nil unless lead runs and its barrier has passed
 	planner func(scheduler.Input) cluster.Plan // scheduler.Schedule
 }
 
@@ -172,7 +172,8 @@ func (s *Server) Leadership() Leadership {
 	if refusal := s.refusal(); refusal != "" {
 		return Leadership{Refusal: refusal}
 	}
-	l := Leadership{ID: id, Self: s.leading.Load()}
+	l := Leadership{ID: id, Term: s.term()}
+	l.Self = l.Term != nil
 	l.Address = s.addressOf(id, "")
 	switch {
 	case l.Self:
@@ -188,6 +189,14 @@ func (s *Server) Leadership() Leadership {
 		}
 	}
 	return l
+}
+
+// term is the context of this server's leadership, nil if it does not lead.
+func (s *Server) term() context.Context {
+	if term := s.leading.Load(); term != nil {
+		return *term
+	}
+	return nil
 }
 
 // addressOf is where the server is reached now; known is what to say if nobody knows.
