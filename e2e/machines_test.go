@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/a43e60e4/cluster/e2e/fleet"
 	"github.com/a43e60e4/cluster/e2e/lan"
@@ -56,6 +57,8 @@ var machinesCut = flag.Duration("machines.cut", 50*time.Second, "how long the sc
 //	engine NODE, image NODE       starts a Docker engine on the machine; makes $IMAGE in it, see TestScripts
 //	upstream NODE NAME OTHER      answers names outside the cluster there, for agents that start later: NAME is OTHER's address
 //	token VARIABLE NODE server|client       makes a token to join with
+//	disk NODE SIZE                gives the machine's agent, before its start, a disk of its own, of so many MiB
+//	fill NODE…, free NODE…        fills those disks to the last byte; gives it back
 //	hangup NODE                   sends SIGHUP to the supervisor: an upgrade to the program that is there now
 //	set, lines, sequence, build   as in TestScripts
 //
@@ -119,6 +122,7 @@ type site struct {
 	program string // the program under test
 	begun   bool   // a first agent has been started
 	behind  map[string]*background
+	disks   []string // that were mounted
 }
 
 type siteKey struct{}
@@ -162,6 +166,9 @@ func setupMachines(env *testscript.Env) error {
 			if s.t.Failed() {
 				env.T().Log(name, "ended with", b.err, "and said:", b.cmd.Stderr)
 			}
+		}
+		for _, disk := range s.disks {
+			_ = unix.Unmount(disk, unix.MNT_DETACH)
 		}
 	})
 	return nil

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -156,7 +157,6 @@ func Open(config Config) (*Gossip, error) {
 	if err := g.remember(); err != nil {
 		return nil, err
 	}
-	g.edition = g.start << 32
 	ring, err := memberlist.NewKeyring(nil, config.Keys[0])
 	if err != nil {
 		return nil, err
@@ -205,7 +205,12 @@ func (g *Gossip) remember() error {
 	}
 	g.start, g.remembered = m.Starts&0x7fffffff, m.Members
 	delete(g.remembered, g.config.ID)
-	if err := g.disk.save(memory{Starts: g.start + 1, Members: g.remembered}); err != nil {
+	g.edition = g.start << 32
+	if err := g.disk.save(memory{Starts: g.start + 1, Members: g.remembered}); errors.Is(err, syscall.ENOSPC) {
+		// The next start has the same number. It begins below what this one says, and goes above that when it hears of it.
+		g.edition += 1 << 31
+		g.log.Warn("the disk is full: make room on it", "file", g.disk.path, "err", err)
+	} else if err != nil {
 		return fmt.Errorf("open gossip: %w", err)
 	}
 	return nil
