@@ -340,7 +340,7 @@ type sink struct{ logger *slog.Logger }
 // in a second for each of them, and gossip has said so once.
 var absences = []string{"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to make pre-vote",
 	"failed to contact", "failed to pipeline", "appendEntries rejected", "failed to get previous log", "failed to decode incoming command",
-	"rejecting pre-vote request", "peer has newer term"}
+	"failed to flush response", "rejecting pre-vote request", "peer has newer term"}
 
 // Accept writes one message of Raft's to our log, a level lower.
 func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {

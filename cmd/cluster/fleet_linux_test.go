@@ -59,7 +59,7 @@ type fleetNode struct {
 	role      pki.Role
 	works     bool // runs allocations
 	dir       dataDir
-	log       *strings.Builder
+	log       *fleetLog
 	boots     int
 	seen      uint64 // index of the state that was looked at last
 	running   *running
@@ -71,6 +71,26 @@ type fleetNode struct {
 	calm      time.Time // it is undisturbed since then; under f.mu
 }
 
+// fleetLog is what a machine's agents, one after the other, and the fleet write.
+type fleetLog struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+// Write appends to the log.
+func (l *fleetLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// String is the log so far.
+func (l *fleetLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // fleetGrace is how long a node that was disturbed may take to be as the others.
 const fleetGrace = 45 * time.Second
 
@@ -79,7 +99,7 @@ func newFleet(t testing.TB, seed uint64, path string, servers, clients int) *fle
 	f := &fleet{t: t, dice: rand.New(rand.NewPCG(seed, 0)), network: newFleetNetwork(seed), jobs: map[string]*fleetJob{},
 		cut: map[fleetLine]bool{}, states: map[uint64]fleetState{}, told: map[string]bool{}, limit: map[string]int{}}
 	for i := range servers + clients {
-		n := &fleetNode{f: f, name: fmt.Sprintf("node-%d", i), host: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), log: new(strings.Builder),
+		n := &fleetNode{f: f, name: fmt.Sprintf("node-%d", i), host: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), log: new(fleetLog),
 			role: pki.RoleServer, works: i%2 == 0 || servers < 5,
 			memoryMachine: &memoryMachine{t: t, tasks: map[string]*memoryTask{}, limit: map[string]int{}, lazy: time.Second}}
 		if i >= servers {
