@@ -110,8 +110,9 @@ func (w *Port) Run(ctx context.Context) error {
 	}
 }
 
-// admit shakes hands and hands the connection to whoever speaks its protocol. Whatever comes from outside instead of
-// a handshake is of no interest to an operator.
+// admit shakes hands and hands the connection to whoever speaks its protocol; one that nobody takes in time (its part of the
+// agent does not work now) is closed, or it would count as a handshake for ever. Whatever comes from outside instead of a
+// handshake is of no interest to an operator.
 func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 	limited, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -122,7 +123,7 @@ func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 	}
 	protocol := conn.ConnectionState().NegotiatedProtocol
 	if protocol == ProtocolJoin {
-		w.join.put(ctx, conn)
+		w.join.put(limited, conn)
 		return
 	}
 	id, role := Conn{conn}.Peer()
@@ -131,11 +132,11 @@ func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 		w.Logger.Debug("connection refused: the node was removed from the cluster", "node", id, "peer", conn.RemoteAddr().String())
 		conn.Close()
 	case protocol == ProtocolHTTP1:
-		w.http.put(ctx, conn)
+		w.http.put(limited, conn)
 	case protocol == ProtocolBeat && w.MayRaft != nil:
-		w.beats.put(ctx, conn)
+		w.beats.put(limited, conn)
 	case protocol == ProtocolRaft && role == pki.RoleServer && w.MayRaft != nil && w.MayRaft(id):
-		w.raft.put(ctx, conn)
+		w.raft.put(limited, conn)
 	default:
 		w.Logger.Warn("connection refused: not a server of this cluster", "node", id, "protocol", protocol)
 		conn.Close()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -263,6 +264,22 @@ func TestSlowHandshakesShutNobodyElseOut(t *testing.T) {
 	}
 	if waited := time.Since(began); waited > handshakeTimeout/2 {
 		t.Errorf("refused after %v only", waited)
+	}
+}
+
+// TestWhatNobodyTakesIsClosed shows that connections for a part of the agent that does not work now shut their host out of no
+// other part: they are closed in the end.
+func TestWhatNobodyTakesIsClosed(t *testing.T) {
+	us := newCluster(t)
+	address, _, _, _ := servePort(t, us) // where nobody accepts heartbeats
+	conn, err := tls.Dial("tcp", address, us.config(nodeID, pki.RoleClient, ProtocolBeat))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(2 * handshakeTimeout))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection is kept: %v", err)
 	}
 }
 
