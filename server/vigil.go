@@ -58,8 +58,8 @@ func (s sign) judge(ttl time.Duration) (verdict, time.Duration) {
 		return flagged, vigilance
 	case s.member == 0 && s.silent < restartGrace:
 		return trusted, restartGrace - s.silent
-	case s.restarting && s.since < restartGrace:
-		return trusted, restartGrace - s.since
+	case s.restarting && s.since.Abs() < restartGrace: // less than nothing if the clock was set back
+		return trusted, restartGrace - s.since.Abs()
 	}
 	return suspect, 0
 }
