@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -200,6 +202,18 @@ func Guard(r *http.Request) error {
 	return guardLoopback(r)
 }
 
+// internalPrefix begins the paths that are for nodes and servers alone.
+const internalPrefix = "/v1/internal/"
+
+// GuardLending refuses what an agent must not pass on to a server with its own certificate: to the server it would be this node
+// that asks for what is its own, its gossip keys say, while anybody on the machine can reach the agent.
+func GuardLending(r *http.Request) error {
+	if strings.HasPrefix(r.URL.Path, internalPrefix) && callerOf(r).Node.IsZero() {
+		return cluster.Errorf(cluster.CodeForbidden, "Permission denied: only nodes may ask for what begins with %s", internalPrefix)
+	}
+	return nil
+}
+
 // Rewindable reads the request's body, if it has one, so that the request can be sent several times: each call of the function
 // gives it anew.
 func Rewindable(r *http.Request) (func() *http.Request, error) {
@@ -249,8 +263,13 @@ func (h *apiHandler) toNode(w *reply, r *request, id cluster.ID) error {
 	if r.route == api.AllocChecks {
 		out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
 	}
-	if err = carry(w, out); errors.Is(err, link.ErrUnsent) {
+	switch err = carry(w, out); {
+	case errors.Is(err, link.ErrUnsent):
 		return &statusError{http.StatusNotFound, cluster.Errorf(cluster.CodeUnavailable, "No path to node %s: %w", id, err)}
+	case err != nil && (r.route == api.AllocRestart || r.route == api.AllocSignal):
+		// A write to the state bears an ID, this does not, and done twice it is another thing: the error has no code that
+		// has anybody repeat it.
+		return &statusError{http.StatusBadGateway, fmt.Errorf("ask node %s: it may or may not have done it, look before you ask again: %v", id, err)}
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
+	"github.com/a43e60e4/cluster/server/link"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -537,6 +539,33 @@ func TestRequestsWaitForALeader(t *testing.T) {
 				t.Errorf("leader after %v, forwarded %q: %d %q after %v", c.after, c.forwarded, got.Code, got.Body, waited)
 			}
 		})
+	}
+}
+
+// TestOrdersToNodesAreNotRepeated shows that what a node may have done already is not asked of it again, be it here or by another
+// server, while it is if nothing was sent, and while questions are.
+func TestOrdersToNodesAreNotRepeated(t *testing.T) {
+	w := newWorld(t)
+	alloc := w.populate("web")[0]
+	lost := cluster.Errorf(cluster.CodeUnavailable, "ask node %s: connection reset", nodeID)
+	restart, logs := "/v1/client/allocation/"+alloc.ID.String()+"/restart", "/v1/client/fs/logs/"+alloc.ID.String()
+	for _, c := range []struct {
+		method, path string
+		err          error
+		status       int
+		code         cluster.Code
+	}{
+		{"PUT", restart, lost, http.StatusBadGateway, ""},
+		{"POST", restart, lost, http.StatusBadGateway, ""},
+		{"PUT", restart, fmt.Errorf("%w (%w)", lost, link.ErrUnsent), http.StatusNotFound, cluster.CodeUnavailable},
+		{"GET", logs, lost, http.StatusInternalServerError, cluster.CodeUnavailable},
+	} {
+		asked := 0
+		w.carry = func(http.ResponseWriter, *http.Request) error { asked++; return c.err }
+		got := w.ask(c.method, c.path, "")
+		if got.status != c.status || got.header.Get(cluster.HeaderError) != string(c.code) || asked != 1 {
+			t.Errorf("%s %s, %v: %d %q %q, asked %d times", c.method, c.path, c.err, got.status, got.header.Get(cluster.HeaderError), got.body, asked)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,6 +100,28 @@ func TestNodesSpeakForThemselvesAlone(t *testing.T) {
 	_, err := other.Put(ctx, api.SelfRegister.URL(otherID.String()), api.Query{}, api.SelfRegisterRequest{Node: newNode(nodeID, "one")}, &out)
 	if cluster.CodeOf(err) != cluster.CodeInvalid {
 		t.Errorf("registered another in the body: %v", err)
+	}
+}
+
+// TestAgentsLendNobodyTheirName shows that an agent passes nothing on in its own name for people that is a node's own.
+func TestAgentsLendNobodyTheirName(t *testing.T) {
+	for _, route := range api.Routes() {
+		if internal := strings.HasPrefix(route.Path, internalPrefix); (route.Needs == api.ActAsNode || route.Needs == api.ActAsServer) && !internal {
+			t.Errorf("%s is a node's own and does not begin with %s", route.Path, internalPrefix)
+		}
+	}
+	request := func(ctx context.Context, path string) *http.Request {
+		return httptest.NewRequestWithContext(ctx, "GET", path, nil)
+	}
+	keys, ctx := api.SelfKeyring.URL(nodeID.String()), context.Background()
+	if err := GuardLending(request(ctx, keys)); cluster.CodeOf(err) != cluster.CodeForbidden {
+		t.Errorf("somebody on the machine gets the gossip keys: %v", err)
+	}
+	if err := GuardLending(request(AsNode(ctx, nodeID), keys)); err != nil {
+		t.Errorf("the agent itself does not: %v", err)
+	}
+	if err := GuardLending(request(ctx, api.JobsList.Path)); err != nil {
+		t.Errorf("people get no list of jobs: %v", err)
 	}
 }
 

@@ -41,7 +41,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 }
 
 func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
-	if err := server.Guard(request); err != nil {
+	if err := errors.Join(server.Guard(request), server.GuardLending(request)); err != nil {
 		return err
 	}
 	if request.Method != http.MethodGet && request.Header.Get(api.HeaderRequestID) == "" {
