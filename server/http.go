@@ -141,6 +141,9 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTrusted(h.Core.Snapshot(), r.caller.Node); err != nil {
+		return err
+	}
 	if err := h.policy(r.caller, r.route, r.arg, r.namespace); err != nil {
 		return err
 	}

@@ -293,6 +293,18 @@ func (s *Server) Removed(id cluster.ID) bool {
 	return err == nil && found
 }
 
+// checkTrusted refuses a node that was removed from the cluster. It may have connections of before.
+func checkTrusted(sn *state.Snapshot, node cluster.ID) error {
+	if sn.Meta(metaRemoved) == nil || node.IsZero() {
+		return nil
+	}
+	removed, _, err := removedNodes(sn)
+	if _, found := slices.BinarySearchFunc(removed, node, cluster.ID.Compare); err != nil || !found {
+		return err
+	}
+	return cluster.Errorf(cluster.CodeForbidden, "node %s was removed from the cluster: to come back it joins anew with a token, on an empty data directory", node)
+}
+
 // makeToken makes a token, makes others invalid, or both. For the leader.
 func (s *Server) makeToken(ctx context.Context, r api.JoinTokenRequest) (*api.JoinToken, error) {
 	if r.TTL == 0 {
@@ -394,8 +406,8 @@ func (s *Server) renew(node cluster.ID, key []byte) (*api.SelfRenewResponse, err
 
 // member is the node's record; CodeForbidden if it is no member.
 func (s *Server) member(node cluster.ID) (*memberRecord, error) {
-	if s.Removed(node) {
-		return nil, cluster.Errorf(cluster.CodeForbidden, "node %s was removed from the cluster: to come back it joins anew with a token, on an empty data directory", node)
+	if err := checkTrusted(s.Snapshot(), node); err != nil {
+		return nil, err
 	}
 	member, _, err := fact[memberRecord](s.Snapshot(), metaMember+node.String())
 	if err == nil && member == nil {

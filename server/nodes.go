@@ -12,6 +12,9 @@ import (
 // Heartbeat renews a node's lease with this server, be it the leader or not. A node that was down is ready again when
 // the leader hears of it, and work that fits it is planned.
 func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, error) {
+	if err := checkTrusted(s.Snapshot(), id); err != nil {
+		return link.Standing{}, err
+	}
 	s.leases.renew(id, time.Now())
 	standing := link.Standing{Leader: s.leading.Load() != nil && s.assured.fresh(ctx, s.commits.verify)}
 	node := s.Snapshot().Node(id)
