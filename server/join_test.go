@@ -518,7 +518,6 @@ func TestExpiredCertificatesRenewByTheirKey(t *testing.T) {
 			t.Errorf("a client %s: %v", what, err)
 		}
 	}
-	// Once it is removed nothing helps.
 	if err := first.client.RemoveTrusted(t.Context(), who.ID()); err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func KeepCertificate(ctx context.Context, r Renewal) error {
 			if leaf := r.Identity.Leaf(); r.Identity.Due(time.Now()) {
 				rest = renewalRest
 				if !off {
-					r.Logger.Warn("this machine's clock does not fit the time of the node's certificate, which was renewed: correct the clock", "from", leaf.NotBefore, "until", leaf.NotAfter)
+					r.Logger.Warn("this machine's clock does not fit the time of the node's certificate, which was renewed: correct the clock", "until", leaf.NotAfter)
 				}
 			}
 			off = rest == renewalRest
