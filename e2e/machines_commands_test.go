@@ -36,6 +36,7 @@ var machineVerbs = map[string]struct {
 	"tasks": {3, (*site).tasks}, "slay": {2, (*site).slay}, "behind": {4, (*site).follow}, "finish": {1, (*site).finish},
 	"hangup": {1, (*site).hangup}, "engine": {1, (*site).engine}, "image": {1, (*site).image}, "token": {3, (*site).token},
 	"upstream": {3, (*site).upstream}, "disk": {2, (*site).disk}, "fill": {1, (*site).fill}, "free": {1, (*site).free},
+	"flood": {3, (*site).flood},
 }
 
 func machineCommands() map[string]func(*testscript.TestScript, bool, []string) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ var machinesCut = flag.Duration("machines.cut", 50*time.Second, "how long the sc
 //	token VARIABLE NODE server|client       makes a token to join with
 //	disk NODE SIZE                gives the machine's agent, before its start, a disk of its own, of so many MiB
 //	fill NODE…, free NODE…        fills those disks to the last byte; gives it back
+//	flood A TIME NODE…            A sends garbage to all ports of the nodes' agents, in the background
 //	hangup NODE                   sends SIGHUP to the supervisor: an upgrade to the program that is there now
 //	set, lines, sequence, build   as in TestScripts
 //
@@ -123,6 +125,7 @@ type site struct {
 	begun   bool   // a first agent has been started
 	behind  map[string]*background
 	disks   []string // that were mounted
+	floods  sync.WaitGroup
 }
 
 type siteKey struct{}
@@ -167,6 +170,7 @@ func setupMachines(env *testscript.Env) error {
 				env.T().Log(name, "ended with", b.err, "and said:", b.cmd.Stderr)
 			}
 		}
+		s.floods.Wait()
 		for _, disk := range s.disks {
 			_ = unix.Unmount(disk, unix.MNT_DETACH)
 		}

@@ -102,7 +102,7 @@ func openAgent(c machineConfig) (_ *running, err error) {
 	if err := r.offer(c.listenUnix(c.dir.socket())); err != nil {
 		c.logger.Warn("no unix socket for the API", "err", err)
 	}
-	for _, part := range []func() error{r.openIdentity, r.openPort, r.openGossip, r.openServer, r.openStrangers, r.openClient, r.openNames} {
+	for _, part := range []func() error{r.openIdentity, r.openPort, r.claim, r.openGossip, r.openServer, r.openStrangers, r.openClient, r.openNames} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -383,6 +383,7 @@ func (r *running) runParts(ctx context.Context) error {
 func (r *running) peers() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc(gossipPath, r.serveGossip)
+	mux.HandleFunc(claimPath, r.serveClaim)
 	path, reach := r.dialer.ReachHandler()
 	mux.Handle(path, reach)
 	if r.server != nil {

@@ -81,6 +81,9 @@ func (c *call) showServers(view *api.ClusterView) bool {
 		rows = append(rows, []string{s.Name, s.Address, s.Status, role, epoch})
 	}
 	lines, healthy := diagnosis(view)
+	for _, text := range view.Conflicts {
+		lines = append(lines, "Seen: "+text+".")
+	}
 	c.out.pairs([]pair{{"Agent", c.address()}, {"Leader", leader},
 		{"Servers", fmt.Sprintf("%d of %d answer", answering, known)},
 		{"Gossip", fmt.Sprintf("%d of %d nodes alive", view.NodesAlive, view.Nodes)}})

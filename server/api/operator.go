@@ -60,6 +60,7 @@ type ClusterView struct {
 	Servers    []ServerView // in the order of their names
 	Nodes      int          // that gossip knows, but for those that left
 	NodesAlive int
+	Conflicts  []string // claims of one node ID by two machines that were seen since the agent's start, in words
 }
 
 // ServerView is a server as an agent sees it.
