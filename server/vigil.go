@@ -132,10 +132,8 @@ func (s *Server) watchNodes(ctx context.Context) error {
 			}
 		}
 		if len(v.suspects) > 0 {
-			for _, node := range s.unreached(ctx, v.suspects, doubt) {
-				if err := s.giveUp(ctx, node, "gossip and heartbeats are silent, and no other node reaches it"); err != nil {
-					return err
-				}
+			if err := s.giveUpUnreached(ctx, v.suspects, doubt); err != nil {
+				return err
 			}
 			v.next = earlier(v.next, time.Now().Add(vigilance))
 		}
@@ -171,34 +169,45 @@ func (s *Server) tellFlagged(told map[cluster.ID]bool, flagged []cluster.ID) {
 	}
 }
 
-// unreached are those of the suspects that neither this server nor other nodes reach afresh, and that were not heard of
-// meanwhile. Those that somebody reaches are in doubt for a moment.
-func (s *Server) unreached(ctx context.Context, suspects []*cluster.Node, doubt map[cluster.ID]time.Time) []*cluster.Node {
-	reached := make([]bool, len(suspects))
+// mostConfirmed bounds how many nodes are asked for at once; each takes up to four connections.
+const mostConfirmed = 512
+
+// giveUpUnreached gives up those of the suspects that neither this server nor other nodes reach afresh, and that were not heard
+// of meanwhile, each as soon as that is known. Those that somebody reaches are in doubt for a moment.
+func (s *Server) giveUpUnreached(ctx context.Context, suspects []*cluster.Node, doubt map[cluster.ID]time.Time) error {
+	type finding struct {
+		node    *cluster.Node
+		reached bool
+	}
+	suspects = suspects[:min(len(suspects), mostConfirmed)] // the others at the next look
+	findings := make(chan finding, len(suspects))
 	asked := time.Now()
 	group := new(errgroup.Group)
-	group.SetLimit(64)
-	for i, node := range suspects {
+	defer group.Wait()
+	for _, node := range suspects {
 		group.Go(func() error {
-			reached[i] = s.confirm(ctx, node.ID)
+			findings <- finding{node, s.confirm(ctx, node.ID)}
 			return nil
 		})
 	}
-	group.Wait()
-	if ctx.Err() != nil {
-		return nil
-	}
-	var lost []*cluster.Node
-	for i, node := range suspects {
-		switch {
-		case reached[i]:
-			doubt[node.ID] = time.Now().Add(vigilance)
-		case s.leases.last(node.ID).Before(asked) && !s.alive(node.ID):
-			delete(doubt, node.ID)
-			lost = append(lost, node)
+	for range suspects {
+		found := <-findings
+		if ctx.Err() != nil {
+			return nil
+		}
+		if found.reached {
+			doubt[found.node.ID] = time.Now().Add(vigilance)
+			continue
+		}
+		if s.leases.last(found.node.ID).After(asked) || s.alive(found.node.ID) {
+			continue
+		}
+		delete(doubt, found.node.ID)
+		if err := s.giveUp(ctx, found.node, "gossip and heartbeats are silent, and no other node reaches it"); err != nil {
+			return err
 		}
 	}
-	return lost
+	return nil
 }
 
 // confirm reports whether this server or one of a few other nodes reaches the node with a new connection.

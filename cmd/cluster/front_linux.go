@@ -69,7 +69,6 @@ func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
-		case <-f.r.directory.Changed():
 		case <-request.Context().Done():
 			return request.Context().Err()
 		}

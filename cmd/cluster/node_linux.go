@@ -390,12 +390,41 @@ func (r *running) peers() http.Handler {
 		path, progress := r.server.ProgressHandler()
 		mux.Handle(path, progress)
 		mux.Handle("/", r.api)
-		return mux
+	} else if r.client != nil {
+		mux.Handle("/v1/client/", serversOnly(r.client.Handler()))
 	}
-	if r.client != nil {
-		mux.Handle("/v1/client/", r.client.Handler())
+	return r.withoutRemoved(mux)
+}
+
+// withoutRemoved refuses nodes that were removed from the cluster, over connections of before too.
+func (r *running) withoutRemoved(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if id, _ := peerOf(request); id.IsZero() || r.isRemoved(id) {
+			http.Error(w, "Permission denied: this node was removed from the cluster", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, request)
+	})
+}
+
+// serversOnly refuses nodes that are no servers: these ask for people, who have been asked who they are.
+func serversOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if _, role := peerOf(request); role != pki.RoleServer {
+			http.Error(w, "Permission denied: only servers may ask a node for what it runs", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, request)
+	})
+}
+
+// peerOf is the node whose certificate a request on port 4647 came with; zero if there is none.
+func peerOf(request *http.Request) (cluster.ID, pki.Role) {
+	if request.TLS == nil || len(request.TLS.PeerCertificates) == 0 {
+		return cluster.ID{}, ""
 	}
-	return mux
+	id, role, _ := pki.Identity(request.TLS.PeerCertificates[0])
+	return id, role
 }
 
 // runClient says that the agent is ready, and runs the client part if there is one. It ends with the supervisor.
