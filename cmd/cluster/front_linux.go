@@ -32,12 +32,17 @@ func (f *front) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	if err := f.pass(w, request); err != nil {
-		code := cluster.CodeOf(err)
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set(cluster.HeaderError, string(code))
-		w.WriteHeader(code.Status())
-		io.WriteString(w, err.Error())
+		answerError(w, err)
 	}
+}
+
+// answerError answers with the error as the API does.
+func answerError(w http.ResponseWriter, err error) {
+	code := cluster.CodeOf(err)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set(cluster.HeaderError, string(code))
+	w.WriteHeader(code.Status())
+	io.WriteString(w, err.Error())
 }
 
 func (f *front) pass(w http.ResponseWriter, request *http.Request) error {

@@ -400,7 +400,7 @@ func (r *running) peers() http.Handler {
 func (r *running) withoutRemoved(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if id, _ := peerOf(request); id.IsZero() || r.isRemoved(id) {
-			http.Error(w, "Permission denied: this node was removed from the cluster", http.StatusForbidden)
+			answerError(w, cluster.Errorf(cluster.CodeForbidden, "Permission denied: this node was removed from the cluster"))
 			return
 		}
 		next.ServeHTTP(w, request)
@@ -411,7 +411,7 @@ func (r *running) withoutRemoved(next http.Handler) http.Handler {
 func serversOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if _, role := peerOf(request); role != pki.RoleServer {
-			http.Error(w, "Permission denied: only servers may ask a node for what it runs", http.StatusForbidden)
+			answerError(w, cluster.Errorf(cluster.CodeForbidden, "Permission denied: only servers may ask a node for what it runs"))
 			return
 		}
 		next.ServeHTTP(w, request)
