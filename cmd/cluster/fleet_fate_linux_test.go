@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -78,6 +77,7 @@ func (f *fleet) cutSome() {
 			f.sever(fleetLine{b.host, a.host})
 			f.note("and back")
 		}
+		f.setApart(a, b) // with a third node gone nobody vouches for either
 		return
 	}
 	size := 1
@@ -220,13 +220,13 @@ var fatedFleets = []struct {
 	{2, smallFleet, "heartbeats waited with a lock for a confirmation of leadership; Raft's connections outlived it"},
 }
 
-// TestFleetsEndure lives through random cuts, crashes, restarts, losses and changes.
+// TestFleetsEndure lives through random cuts, crashes, restarts, losses and changes; other lives begin with -fleet.seed.
 func TestFleetsEndure(t *testing.T) {
 	fleets := append(fatedFleets, fatedFleets[:0:0]...)
 	for _, size := range []fleetSize{smallFleet, largeFleet} {
 		fleets = append(fleets, fatedFleets[0])
 		last := &fleets[len(fleets)-1]
-		last.seed, last.fleetSize = rand.Uint64N(1_000_000), size
+		last.seed, last.fleetSize = 7, size
 	}
 	if *fleetSeed != 0 {
 		fleets = fleets[len(fleets)-2:]
