@@ -184,7 +184,7 @@ func (r *running) announceEnd(parts *cluster.RecordParts) error {
 	return nil
 }
 
-// spreading is how long the last word of an agent has before its gossip ends: three rounds.
+// spreading is how long the last word of an agent has at most before its gossip ends: three rounds.
 const spreading = 300 * time.Millisecond
 
 // announceRestart says that this node will be back soon, so that nobody takes its silence for its end.
@@ -194,12 +194,9 @@ func (r *running) announceRestart(parts *cluster.RecordParts) error {
 	if err := r.gossip.Publish(parts.Update(record)); err != nil {
 		r.logger.Warn("others cannot be told of the restart", "err", err)
 	}
-	for _, m := range r.directory.Members() {
-		if m.Node != r.id && m.State == cluster.MemberAlive {
-			time.Sleep(spreading)
-			break
-		}
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), spreading)
+	defer cancel()
+	_ = r.gossip.Flush(ctx) // the others pass on what some of them have heard
 	return nil
 }
 
