@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -379,11 +378,6 @@ func (n *Node) Get(ctx context.Context, url string) (string, error) {
 	var body bytes.Buffer
 	_, err = body.ReadFrom(http.MaxBytesReader(nil, resp.Body, 1<<20))
 	return body.String(), err
-}
-
-// Host is an address as URLs have it.
-func Host(address string, port uint16) string {
-	return net.JoinHostPort(address, strconv.Itoa(int(port)))
 }
 
 func exists(path string) bool {
