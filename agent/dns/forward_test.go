@@ -23,16 +23,8 @@ type resolver struct {
 // resolve starts one that answers with what the function makes of a question. Nil is no answer.
 func resolve(t testing.TB, answer func(network string, m *upstream.Msg) *upstream.Msg) *resolver {
 	t.Helper()
-	r := &resolver{}
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.address = packets.LocalAddr().String()
-	stream, err := net.Listen("tcp", r.address)
-	if err != nil {
-		t.Skipf("somebody else has TCP port %s", r.address)
-	}
+	packets, stream := bothPorts(t)
+	r := &resolver{address: packets.LocalAddr().String()}
 	var group sync.WaitGroup
 	t.Cleanup(group.Wait) // after the servers are shut down
 	for _, server := range []*upstream.Server{{PacketConn: packets}, {Listener: stream}} {
@@ -53,6 +45,24 @@ func resolve(t testing.TB, answer func(network string, m *upstream.Msg) *upstrea
 		t.Cleanup(func() { server.Shutdown() })
 	}
 	return r
+}
+
+// bothPorts listens on a port of loopback that is free for UDP and for TCP.
+func bothPorts(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, stream
+		}
+		packets.Close() // a connection of somebody's has the number
+	}
+	t.Fatal("no port of 127.0.0.1 is free for both UDP and TCP")
+	return nil, nil
 }
 
 // says answers each question with the given records, whose owner "@" is the name asked for.
