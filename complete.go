@@ -1,18 +1,22 @@
 package cluster
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
 
 // completeJob fills in what is derived from other fields, and gives values that mean the same one form.
-func completeJob(j *Job) {
+func completeJob(j *Job, draft bool) {
 	setDefault(&j.Name, j.ID)
 	if j.Priority == 0 {
 		j.Priority = 50
 	}
 	for i := range j.TaskGroups {
 		completeGroup(j, &j.TaskGroups[i])
+	}
+	if !draft {
+		j.completeNames()
 	}
 }
 
@@ -26,18 +30,81 @@ func completeGroup(j *Job, g *TaskGroup) {
 	if g.Disconnect == nil {
 		g.Disconnect = g.olderDisconnect()
 	}
+	if s := g.Scaling; s != nil {
+		if s.Min == nil {
+			s.Min = new(int64(g.Count))
+		}
+	}
 	for i := range g.Networks {
 		sortPorts(&g.Networks[i])
 	}
 	for i := range g.Services {
-		completeService(&g.Services[i], j.Name, g.Name, "")
+		completeService(&g.Services[i], serviceBase(j, g, nil))
 	}
 	for t := range g.Tasks {
-		task := &g.Tasks[t]
-		for i := range task.Services {
-			completeService(&task.Services[i], j.Name, g.Name, task.Name)
+		completeTask(&g.Tasks[t])
+		for i := range g.Tasks[t].Services {
+			completeService(&g.Tasks[t].Services[i], serviceBase(j, g, &g.Tasks[t]))
 		}
 	}
+}
+
+// scalingTypes are the types of a task's scaling policies by their labels.
+var scalingTypes = map[string]string{"cpu": "vertical_cpu", "mem": "vertical_mem"}
+
+func completeTask(t *Task) {
+	for i := range t.Resources.Networks {
+		sortPorts(&t.Resources.Networks[i])
+	}
+	if enabled := t.LogConfig.Enabled; enabled != nil {
+		t.LogConfig.Disabled, t.LogConfig.Enabled = !*enabled, nil
+	}
+	for i := range t.Artifacts {
+		completeArtifact(&t.Artifacts[i])
+	}
+	for i := range t.Templates {
+		completeTemplate(&t.Templates[i])
+	}
+	for i := range t.ScalingPolicies {
+		setDefault(&t.ScalingPolicies[i].Type, scalingTypes[t.ScalingPolicies[i].Label])
+	}
+	t.Identities = slices.DeleteFunc(t.Identities, func(w WorkloadIdentity) bool {
+		own := w.Name == "" || w.Name == "default"
+		if own {
+			t.Identity = &w
+		}
+		return own
+	})
+	if len(t.Identities) == 0 {
+		t.Identities = nil
+	}
+	if v := t.Vault; v != nil {
+		v.ChangeSignal = changeSignal(v.ChangeMode, v.ChangeSignal)
+	}
+}
+
+// completeArtifact says where an artifact goes: a file keeps the last part of its address as its name.
+func completeArtifact(a *Artifact) {
+	if a.RelativeDest != "" {
+		return
+	}
+	a.RelativeDest = "local/"
+	if a.GetterMode == "file" {
+		source, _, _ := strings.Cut(a.GetterSource, "?")
+		a.RelativeDest += path.Base(source)
+	}
+}
+
+func completeTemplate(t *Template) {
+	t.ChangeSignal = changeSignal(t.ChangeMode, t.ChangeSignal)
+}
+
+// changeSignal is the signal that a change is told by.
+func changeSignal(mode, signal string) string {
+	if signal == "" && mode == "signal" {
+		return "SIGHUP"
+	}
+	return strings.ToUpper(signal)
 }
 
 // sortPorts puts the ports with a host port into ReservedPorts and the others into DynamicPorts.
@@ -53,13 +120,41 @@ func sortPorts(n *Network) {
 	}
 }
 
-func completeService(s *Service, job, group, task string) {
-	if task == "" {
-		setDefault(&s.Name, job+"-"+group)
-		task = "group" // what ${TASK} means in the services of a group
-	}
-	base := job + "-" + group + "-" + task
+func completeService(s *Service, base string) {
 	setDefault(&s.Name, base)
+	for i := range s.Checks {
+		if s.CheckRestart != nil && s.Checks[i].CheckRestart == nil {
+			s.Checks[i].CheckRestart = new(*s.CheckRestart)
+		}
+	}
+}
+
+// serviceBase is the name of a service that has none: the names around it. The task is nil for a service of the group.
+func serviceBase(j *Job, g *TaskGroup, t *Task) string {
+	base := j.Name + "-" + g.Name
+	if t != nil {
+		base += "-" + t.Name
+	}
+	return base
+}
+
+// completeNames replaces the words that stand for names around a service in the service's name.
+func (j *Job) completeNames() {
+	for i := range j.TaskGroups {
+		g := &j.TaskGroups[i]
+		for s := range g.Services {
+			replaceWords(&g.Services[s], j.Name, g.Name, "group")
+		}
+		for t := range g.Tasks {
+			for s := range g.Tasks[t].Services {
+				replaceWords(&g.Tasks[t].Services[s], j.Name, g.Name, g.Tasks[t].Name)
+			}
+		}
+	}
+}
+
+func replaceWords(s *Service, job, group, task string) {
+	base := job + "-" + group + "-" + task
 	if strings.Contains(base, "${") {
 		return // such names are not valid, and replacing what they bring along would never end
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,13 @@ const (
 // Keys are matched without regard to case; null means absent everywhere, and so does an empty text; unknown keys are ignored; known settings
 // that are not supported yet are problems unless they are empty. The error has CodeTooLarge for too long or too deep
 // a job, else CodeInvalid, wrapping Problems where the JSON itself is sound. A decoded job is not yet valid: see Validate.
-func DecodeJob(raw []byte) (*Job, error) {
+func DecodeJob(raw []byte) (*Job, error) { return decodeJob(raw, false) }
+
+// DecodeDraft is DecodeJob for a job that has not reached a server yet: what is the server's to choose (datacenters, node
+// pool, the words ${JOB}, ${TASKGROUP}, ${TASK} and ${BASE} in names of services) stays as it was written.
+func DecodeDraft(raw []byte) (*Job, error) { return decodeJob(raw, true) }
+
+func decodeJob(raw []byte, draft bool) (*Job, error) {
 	if err := CheckJobSize("job", len(raw)); err != nil {
 		return nil, err
 	}
@@ -50,7 +57,7 @@ func DecodeJob(raw []byte) (*Job, error) {
 		return nil, Errorf(CodeTooLarge, "parse job: nested more than %d levels deep; flatten it", maxJobDepth)
 	}
 	d := decoder{}
-	job := d.job(object)
+	job := d.job(object, draft)
 	if err := d.problems.Err(); err != nil {
 		return nil, err
 	}
@@ -93,16 +100,23 @@ func depth(tree any) int {
 }
 
 // decoder fills nouns from a tree of JSON values and collects what does not fit.
-type decoder struct{ problems Problems }
+type decoder struct {
+	problems Problems
+	tree     map[string]any // the job's, by lower-case keys
+}
 
-func (d *decoder) job(tree map[string]any) *Job {
+func (d *decoder) job(tree map[string]any, draft bool) *Job {
 	var kind struct{ Type string }
 	kind.Type = JobTypeService
 	d.noun(reflect.ValueOf(&kind).Elem(), pick(tree, "Type"), "")
 	d.problems = nil // a Type that is no text is reported below
 	job := DefaultJob(kind.Type)
+	if draft {
+		job.Datacenters, job.NodePool = nil, ""
+	}
+	d.tree = byLowerName(tree)
 	d.noun(reflect.ValueOf(&job).Elem(), tree, "")
-	completeJob(&job)
+	completeJob(&job, draft)
 	return &job
 }
 
@@ -117,24 +131,21 @@ func pick(tree map[string]any, name string) map[string]any {
 	return part
 }
 
-// noun fills a struct that already holds its defaults. Slices of nouns come last: they inherit from the rest.
-func (d *decoder) noun(dst reflect.Value, tree map[string]any, at Path) {
+// byLowerName is an object with its keys in lower case. Of several spellings capitals win; null is absent.
+func byLowerName(tree map[string]any) map[string]any {
 	byName := make(map[string]any, len(tree))
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		lower := strings.ToLower(key)
-		if _, seen := byName[lower]; tree[key] != nil && !seen { // of several spellings, capitals win: they sort first
+		if _, seen := byName[lower]; tree[key] != nil && !seen { // capitals sort first
 			byName[lower] = tree[key]
 		}
 	}
-	for _, setting := range Unsupported(dst.Type()) {
-		if value := byName[strings.ToLower(setting.Name)]; setting.Name != "" && setting.Refuses(plain(value)) {
-			name := setting.HCL
-			if name == "" {
-				name = setting.Name
-			}
-			d.problems.add(at.Field(name), "%s", setting.Refusal())
-		}
-	}
+	return byName
+}
+
+// noun fills a struct that already holds its defaults. What inherits from the rest, slices of nouns, comes last.
+func (d *decoder) noun(dst reflect.Value, tree map[string]any, at Path) {
+	byName := byLowerName(tree)
 	for _, inheriting := range []bool{false, true} {
 		for _, f := range Fields(dst.Type()) {
 			value := byName[strings.ToLower(f.Name)]
@@ -142,6 +153,16 @@ func (d *decoder) noun(dst reflect.Value, tree map[string]any, at Path) {
 				continue
 			}
 			d.field(dst, f, value, at)
+		}
+	}
+	switch n := dst.Addr().Interface().(type) {
+	case *TaskGroup:
+		if byName["count"] == nil && n.Scaling != nil && n.Scaling.Min != nil {
+			n.Count = int(*n.Scaling.Min)
+		}
+	case *Resources:
+		if byName["cpu"] == nil && n.Cores > 0 {
+			n.CPU = 0
 		}
 	}
 }
@@ -153,10 +174,7 @@ func isNounSlice(t reflect.Type) bool {
 // field fills one field of a noun.
 func (d *decoder) field(noun reflect.Value, f Field, value any, at Path) {
 	dst := noun.Field(f.Index)
-	name := f.HCL
-	if name == "" {
-		name = f.Name
-	}
+	name := f.Word()
 	switch {
 	case f.Kind == FieldBody:
 		if object, ok := d.object(value, at.Field(name)); ok && !isEmptyBody(object) {
@@ -164,8 +182,14 @@ func (d *decoder) field(noun reflect.Value, f Field, value any, at Path) {
 		}
 	case isNounSlice(f.Type):
 		d.nouns(noun, dst, name, value, at)
-	case f.Type.Kind() == reflect.Pointer:
+	case f.Type.Kind() == reflect.Map && f.Type.Elem().Kind() == reflect.Pointer:
+		d.labelled(dst, name, value, at)
+	case f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
 		d.optional(dst, value, at.Field(name))
+	case f.Type.Kind() == reflect.Pointer:
+		filled := reflect.New(f.Type.Elem())
+		d.value(filled.Elem(), value, at.Field(name))
+		dst.Set(filled)
 	case f.Type.Kind() == reflect.Struct:
 		if object, ok := d.object(value, at.Field(name)); ok {
 			d.noun(dst, object, at.Field(name))
@@ -175,25 +199,58 @@ func (d *decoder) field(noun reflect.Value, f Field, value any, at Path) {
 	}
 }
 
-// optional fills a noun that may be absent. An object of nothing but empty values keeps it absent.
+// optional fills a noun that may be absent. A policy of nothing but empty values keeps it absent.
 func (d *decoder) optional(dst reflect.Value, value any, at Path) {
 	object, ok := d.object(value, at)
 	if !ok {
 		return
 	}
 	filled := reflect.New(dst.Type().Elem())
-	empty := isEmpty(object)
-	if e, ok := filled.Interface().(*DisconnectStrategy); ok { // in which false says something
-		*e, empty = DefaultDisconnect(), isEmptyBody(object)
+	setDefaults(filled.Elem())
+	switch filled.Interface().(type) {
+	case *ReschedulePolicy, *UpdateStrategy, *MigrateStrategy:
+		if dst.IsNil() && isEmpty(object) {
+			return
+		}
+	case *DisconnectStrategy: // in which false says something
+		if isEmptyBody(object) {
+			return
+		}
 	}
-	switch {
-	case !dst.IsNil():
+	if !dst.IsNil() {
 		filled.Elem().Set(dst.Elem())
-	case empty:
-		return
 	}
 	d.noun(filled.Elem(), object, at)
 	dst.Set(filled)
+}
+
+// labelled fills a map of nouns by their labels.
+func (d *decoder) labelled(dst reflect.Value, block string, value any, at Path) {
+	object, ok := d.object(value, at.Field(block))
+	if !ok {
+		return
+	}
+	result := reflect.MakeMapWithSize(dst.Type(), len(object))
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		path := at.Label(block, key)
+		inner, ok := object[key].(map[string]any)
+		if !ok {
+			if object[key] != nil {
+				d.problems.add(path, "want an object, have %s", jsonKind(object[key]))
+			}
+			continue
+		}
+		element := reflect.New(dst.Type().Elem().Elem())
+		setDefaults(element.Elem())
+		if label := Label(element.Elem().Type()); label != nil {
+			element.Elem().Field(label.Index).SetString(key)
+		}
+		d.noun(element.Elem(), inner, path)
+		result.SetMapIndex(reflect.ValueOf(key), element)
+	}
+	if result.Len() > 0 {
+		dst.Set(result)
+	}
 }
 
 // nouns fills a slice of nouns, each over what it inherits from its parent.
@@ -219,7 +276,7 @@ func (d *decoder) nouns(parent, dst reflect.Value, block string, value any, at P
 			path = at.Label(block, text)
 		}
 		element := reflect.New(dst.Type().Elem()).Elem()
-		inherit(element, parent)
+		d.inherit(element, parent, path)
 		d.noun(element, object, path)
 		result = reflect.Append(result, element)
 	}
@@ -229,21 +286,62 @@ func (d *decoder) nouns(parent, dst reflect.Value, block string, value any, at P
 }
 
 // inherit sets a new element of a slice to what a description of it is decoded over.
-func inherit(element, parent reflect.Value) {
+func (d *decoder) inherit(element, parent reflect.Value, at Path) {
 	switch e := element.Addr().Interface().(type) {
 	case *TaskGroup:
 		*e = DefaultGroup(parent.Addr().Interface().(*Job))
+		for block, field := range map[string]string{"reschedule": "ReschedulePolicy", "migrate": "Migrate"} {
+			if written := d.tree[block]; written != nil {
+				d.optional(element.FieldByName(field), written, at.Field(block))
+			}
+		}
 	case *Task:
 		*e = DefaultTask(parent.Addr().Interface().(*TaskGroup))
-	case *Service:
-		*e = DefaultService()
 	case *Check:
 		*e = DefaultCheck(parent.Addr().Interface().(*Service))
-	case *Spread:
-		e.Weight = 50
-	case *Constraint:
-		e.Operand = "="
+	default:
+		setDefaults(element)
 	}
+}
+
+// defaults is a noun with the defaults of its tags.
+func defaults[T any]() (noun T) {
+	setDefaults(reflect.ValueOf(&noun).Elem())
+	return noun
+}
+
+// setDefaults fills a new noun with the defaults of its tags, and the nouns that are parts of it.
+func setDefaults(noun reflect.Value) {
+	for _, f := range Fields(noun.Type()) {
+		field := noun.Field(f.Index)
+		if f.Type.Kind() == reflect.Struct {
+			setDefaults(field)
+			continue
+		}
+		if f.Default == "" {
+			continue
+		}
+		if f.Type == durationType {
+			field.SetInt(int64(must(time.ParseDuration(f.Default))))
+			continue
+		}
+		switch f.Type.Kind() {
+		case reflect.Bool:
+			field.SetBool(must(strconv.ParseBool(f.Default)))
+		case reflect.Int, reflect.Int64:
+			field.SetInt(must(strconv.ParseInt(f.Default, 10, 64)))
+		default:
+			field.SetString(f.Default)
+		}
+	}
+}
+
+// must is for values that stand in the code.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }
 
 func (d *decoder) object(value any, at Path) (map[string]any, bool) {
@@ -271,6 +369,15 @@ func (d *decoder) value(dst reflect.Value, value any, at Path) {
 			dst.SetInt(int64(parsed))
 			return
 		}
+	}
+	if payload, ok := dst.Addr().Interface().(*[]byte); ok {
+		text, ok := value.(string)
+		decoded, err := base64.StdEncoding.DecodeString(text)
+		if !ok || err != nil {
+			d.problems.add(at, "want bytes as base64, have %s", jsonKind(value))
+		}
+		*payload = decoded
+		return
 	}
 	switch dst.Kind() {
 	case reflect.Slice:

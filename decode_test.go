@@ -323,48 +323,6 @@ func TestDecodeJobOfClients(t *testing.T) {
 	}
 }
 
-func TestSettingRefuses(t *testing.T) {
-	settings := map[string]Setting{}
-	for _, noun := range []reflect.Type{reflect.TypeFor[Network](), reflect.TypeFor[LogConfig](), reflect.TypeFor[Service](), reflect.TypeFor[Task]()} {
-		for _, s := range Unsupported(noun) {
-			settings[s.Name] = s
-		}
-	}
-	for _, c := range []struct {
-		setting string
-		value   any
-		refused bool
-	}{
-		{"Leader", nil, false}, {"Leader", false, false}, {"Leader", true, true},
-		{"MBits", 0.0, false}, {"MBits", int64(0), false}, {"MBits", 10.0, false}, {"MBits", int64(10), false}, {"MBits", 20.0, true},
-		{"Enabled", nil, false}, {"Enabled", true, false}, {"Enabled", false, true},
-		{"CanaryTags", []any{}, false}, {"CanaryTags", []any{nil}, false}, {"CanaryTags", []any{"a"}, true},
-		{"Weights", map[string]any{"Passing": 0.0}, false}, {"Weights", map[string]any{"Passing": 1.0, "Warning": 1.0}, false}, {"Weights", map[string]any{"Passing": 2.0}, true},
-		{"Kind", "", false}, {"Kind", "x", true},
-	} {
-		setting, known := settings[c.setting]
-		if !known {
-			t.Errorf("%s is not listed", c.setting)
-		}
-		if have := setting.Refuses(c.value); have != c.refused {
-			t.Errorf("%s = %v: refused is %v", c.setting, c.value, have)
-		}
-	}
-}
-
-// TestUnsupportedAreNotSupported: a name must not be both a field and a refused setting.
-func TestUnsupportedAreNotSupported(t *testing.T) {
-	for noun, settings := range unsupported {
-		for _, f := range Fields(noun) {
-			for _, s := range settings {
-				if strings.EqualFold(f.Name, s.Name) || f.HCL != "" && f.HCL == s.HCL {
-					t.Errorf("%s: %s is a field and refused", noun, s.Name+s.HCL)
-				}
-			}
-		}
-	}
-}
-
 func TestPathParent(t *testing.T) {
 	path := Path("").Label("group", `a > "b`).Label("task", "t").Field("driver")
 	for _, want := range []Path{`group "a > \"b" > task "t"`, `group "a > \"b"`, "", ""} {

@@ -22,14 +22,13 @@ type DisconnectStrategy struct {
 	// becomes of its agent. It is replaced only when that has happened for sure. 0: never.
 	StopOnClientAfter time.Duration `hcl:"stop_on_client_after"`
 	// Replace is false if there must never be a second instance: an unknown or lost one keeps its place.
-	Replace   bool   `hcl:"replace"`
-	Reconcile string `hcl:"reconcile"` // which of two stays when the first one is back
+	Replace bool `hcl:"replace" default:"true"`
+	// Reconcile is which of two instances stays when the first one is back.
+	Reconcile string `hcl:"reconcile" enum:"best_score keep_original keep_replacement longest_running" default:"best_score"`
 }
 
 // DefaultDisconnect is the strategy that a description is decoded over.
-func DefaultDisconnect() DisconnectStrategy {
-	return DisconnectStrategy{Replace: true, Reconcile: ReconcileBestScore}
-}
+func DefaultDisconnect() DisconnectStrategy { return defaults[DisconnectStrategy]() }
 
 // olderDisconnect is what the older spellings of the disconnect block ask for, nil if there are none.
 func (g *TaskGroup) olderDisconnect() *DisconnectStrategy {
@@ -64,11 +63,6 @@ func (v *validator) disconnect(at Path, j *Job, d *DisconnectStrategy) {
 	v.check(d.LostAfter == 0 || d.StopOnClientAfter == 0, at, "Disconnect cannot be configured with both lost_after and stop_on_client_after; remove one")
 	v.check(d.StopOnClientAfter == 0 || j.Type == JobTypeService || j.Type == JobTypeBatch, at.Field("stop_on_client_after"),
 		"stop_on_client_after can only be used with service and batch jobs; remove it")
-	switch d.Reconcile {
-	case ReconcileBestScore, ReconcileKeepOriginal, ReconcileKeepReplacement, ReconcileLongestRunning:
-	default:
-		v.check(false, at.Field("reconcile"), `Invalid reconcile option %s; write "best_score", "keep_original", "keep_replacement" or "longest_running"`, quote(d.Reconcile))
-	}
 }
 
 // WaitsForNode reports whether an instance of the group is unknown, and not yet lost, while its node cannot be reached.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/agext/levenshtein"
 )
 
 // Path leads to a place in a job, in the words of the job file: `group "web" > task "app" > driver`.
@@ -47,6 +49,11 @@ func (p Path) Parent() Path {
 		end = i
 	}
 	return ""
+}
+
+// Within reports whether p is a place inside of outer, or outer itself.
+func (p Path) Within(outer Path) bool {
+	return outer == "" || p == outer || strings.HasPrefix(string(p), string(outer)+" > ")
 }
 
 func insideQuotes(text string) bool {
@@ -116,18 +123,43 @@ func (p *Problems) add(at Path, format string, args ...any) {
 // The kinds of Field.
 const (
 	FieldAttribute = ""      // name = value; a map may also be written as a block
-	FieldBlock     = "block" // name { … }, repeated for a slice
+	FieldBlock     = "block" // name { … }, repeated for a slice, labelled for a map
 	FieldLabel     = "label" // the label of the enclosing block
 	FieldBody      = "body"  // a block with whatever is in it
 )
 
 // Field is a field of a noun as job files write it.
 type Field struct {
-	Name  string // in Go and in JSON
-	HCL   string // in a job file, "" if it cannot be written there
-	Kind  string
-	Index int // in the Go struct
-	Type  reflect.Type
+	Name     string // in Go and in JSON
+	HCL      string // in a job file, "" if it cannot be written there
+	Kind     string
+	Index    int // in the Go struct
+	Type     reflect.Type
+	Default  string   // its value if it is not written, "" if that is empty or depends on something else
+	Enum     []string // what it may be, nil if that is not a list of words
+	Required bool     // a job file must write it
+	Inherit  bool     // it may also be written in the blocks around the noun's
+	Replace  bool     // a change of it takes new instances
+}
+
+// Noun is the struct that the field's blocks are made of, nil if it has none.
+func (f Field) Noun() reflect.Type {
+	t := f.Type
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if f.Kind != FieldBlock || t.Kind() != reflect.Struct {
+		return nil
+	}
+	return t
+}
+
+// Word is what the field is called where a person reads it: its name in a job file, or in JSON if it has none there.
+func (f Field) Word() string {
+	if f.HCL != "" {
+		return f.HCL
+	}
+	return f.Name
 }
 
 // Fields lists the fields of a noun (a struct of this package) in order. The result is shared: do not modify it.
@@ -138,11 +170,24 @@ func Fields(noun reflect.Type) []Field {
 	var fields []Field
 	for i := range noun.NumField() {
 		f := noun.Field(i)
-		name, kind, _ := strings.Cut(f.Tag.Get("hcl"), ",")
-		if name == "-" {
-			name = ""
+		words := strings.Split(f.Tag.Get("hcl"), ",")
+		field := Field{Name: f.Name, HCL: words[0], Index: i, Type: f.Type, Default: f.Tag.Get("default"), Enum: strings.Fields(f.Tag.Get("enum"))}
+		if field.HCL == "-" {
+			field.HCL = ""
 		}
-		fields = append(fields, Field{Name: f.Name, HCL: name, Kind: kind, Index: i, Type: f.Type})
+		for _, word := range words[1:] {
+			switch word {
+			case "required":
+				field.Required = true
+			case "inherit":
+				field.Inherit = true
+			case "replace":
+				field.Replace = true
+			default:
+				field.Kind = word
+			}
+		}
+		fields = append(fields, field)
 	}
 	fieldCache.Store(noun, fields)
 	return fields
@@ -161,97 +206,16 @@ func Label(noun reflect.Type) *Field {
 	return nil
 }
 
-// Setting is something the job language knows and this cluster does not do yet. It is refused by name, in job files and in JSON.
-type Setting struct {
-	Name  string // in JSON, "" if it exists in job files alone
-	HCL   string // in a job file, "" if it exists in JSON alone
-	Block bool
-	Fine  any // besides emptiness, the value that asks for what happens anyway; nil if there is none
-}
-
-// Refuses reports whether the value, decoded from JSON, asks for something. An empty value (null, "", 0,
-// false, [] or {}, and objects of these) does not, except that false does where true is what happens anyway.
-func (s Setting) Refuses(value any) bool {
-	if s.Fine == true {
-		return value == false
+// Nearest is the known name that a misspelt one was meant to be, "" if none is near.
+func Nearest(name string, known []string) string {
+	best, distance := "", 3
+	for _, candidate := range known {
+		if len(name) > 100 {
+			break
+		}
+		if d := levenshtein.Distance(name, candidate, nil); d < distance || d == distance && candidate < best {
+			best, distance = candidate, d
+		}
 	}
-	if whole, ok := value.(int64); ok {
-		value = float64(whole)
-	}
-	return !isEmpty(value) && (s.Fine == nil || !reflect.DeepEqual(value, s.Fine))
-}
-
-// Refusal is the text of the problem.
-func (s Setting) Refusal() string {
-	if s.Block {
-		return fmt.Sprintf("the %q block is not supported yet; remove it", s.HCL)
-	}
-	name := s.HCL
-	if name == "" {
-		name = s.Name
-	}
-	return fmt.Sprintf("%q is not supported yet; remove it", name)
-}
-
-// Unsupported lists the settings of a noun that are refused. The result is shared: do not modify it.
-func Unsupported(noun reflect.Type) []Setting { return unsupported[noun] }
-
-// attribute and block are rows of the table below.
-func attribute(name, hcl string) Setting { return Setting{Name: name, HCL: hcl} }
-func block(name, hcl string) Setting     { return Setting{Name: name, HCL: hcl, Block: true} }
-
-func (s Setting) but(fine any) Setting {
-	s.Fine = fine
-	return s
-}
-
-var unsupported = map[reflect.Type][]Setting{
-	reflect.TypeFor[Job](): {
-		attribute("AllAtOnce", "all_at_once"), block("Affinities", "affinity"),
-		block("Periodic", "periodic"), block("ParameterizedJob", "parameterized"),
-		block("Multiregion", "multiregion"), block("Reschedule", "reschedule"), block("Migrate", "migrate"),
-		block("UI", "ui"), block("", "vault"), block("", "secret"), attribute("ParentID", ""), attribute("Dispatched", ""),
-		attribute("Payload", ""), attribute("DispatchIdempotencyToken", ""), attribute("VersionTag", ""),
-		attribute("ConsulToken", "consul_token"), attribute("VaultToken", "vault_token"),
-		attribute("ConsulNamespace", "").but("default"), attribute("VaultNamespace", "").but("default"),
-	},
-	reflect.TypeFor[TaskGroup](): {
-		block("Affinities", "affinity"), block("Volumes", "volume"),
-		block("Scaling", "scaling"), block("Consul", "consul"), block("", "vault"), block("", "secret"),
-		attribute("MaxRunDuration", "max_run_duration"),
-	},
-	reflect.TypeFor[EphemeralDisk]():  {attribute("Sticky", "sticky"), attribute("Migrate", "migrate")},
-	reflect.TypeFor[RestartPolicy]():  {attribute("RenderTemplates", "render_templates")},
-	reflect.TypeFor[UpdateStrategy](): {attribute("AutoRevert", "auto_revert"), attribute("AutoPromote", "auto_promote"), attribute("Canary", "canary")},
-	reflect.TypeFor[Network](): {
-		attribute("Device", "device"), attribute("CIDR", "cidr"), attribute("IP", "ip"), attribute("MBits", "mbits").but(10.0), // what old clients fill in
-		attribute("Hostname", "hostname"), block("DNS", "dns"), block("CNI", "cni"),
-	},
-	reflect.TypeFor[Port](): {attribute("HostNetwork", "host_network").but("default"), attribute("IgnoreCollision", "ignore_collision")},
-	reflect.TypeFor[Service](): {
-		attribute("CanaryTags", "canary_tags"), block("Meta", "meta"), block("CanaryMeta", "canary_meta"),
-		block("TaggedAddresses", "tagged_addresses"), attribute("EnableTagOverride", "enable_tag_override"),
-		block("Weights", "weights").but(map[string]any{"Passing": 1.0, "Warning": 1.0}),
-		block("Identity", "identity"), block("Connect", "connect"), attribute("Kind", "kind"), block("CheckRestart", "check_restart"),
-	},
-	reflect.TypeFor[Check](): {
-		attribute("Command", "command"), attribute("Args", "args"), attribute("TaskName", "task"), attribute("InitialStatus", "initial_status"),
-		attribute("AddressMode", "address_mode").but("host"), attribute("TLSServerName", "tls_server_name"),
-		attribute("GRPCService", "grpc_service"), attribute("GRPCUseTLS", "grpc_use_tls"), attribute("Expose", "expose"),
-		attribute("SuccessBeforePassing", "success_before_passing"), attribute("FailuresBeforeCritical", "failures_before_critical"),
-		attribute("FailuresBeforeWarning", "failures_before_warning"), attribute("Notes", "notes"), attribute("Advertise", "advertise"),
-		block("CheckRestart", "check_restart"),
-	},
-	reflect.TypeFor[Task](): {
-		block("Affinities", "affinity"), block("Artifacts", "artifact"), block("Templates", "template"),
-		block("VolumeMounts", "volume_mount"), block("Identity", "identity"), block("Identities", "identity"),
-		block("Secrets", "secret"), block("Actions", "action"), attribute("Leader", "leader"), block("Lifecycle", "lifecycle"),
-		block("DispatchPayload", "dispatch_payload"), block("Vault", "vault"), block("Consul", "consul"),
-		block("CSIPluginConfig", "csi_plugin"), block("Schedule", "schedule"), block("ScalingPolicies", "scaling"), attribute("Kind", "kind"),
-	},
-	reflect.TypeFor[Resources](): {
-		attribute("Cores", "cores"), attribute("MemoryMaxMB", "memory_max"), attribute("SecretsMB", "secrets"), attribute("DiskMB", "disk"),
-		attribute("IOPS", "iops"), block("Devices", "device"), block("NUMA", "numa").but(map[string]any{"Affinity": "none"}), block("Networks", "network"),
-	},
-	reflect.TypeFor[LogConfig](): {attribute("Enabled", "enabled").but(true)},
+	return best
 }

@@ -3,7 +3,10 @@ package cluster
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,8 +33,7 @@ func (j *Job) Validate() Problems {
 	v.check(!strings.ContainsAny(j.ID, " \x00"), Path("").Field("id"), "Job ID contains a space or a NUL: %s; write dashes instead", quote(j.ID))
 	v.name("", "job name", j.Name)
 	v.check(!strings.Contains(j.Name, "\x00"), Path("").Field("name"), "Job name contains a NUL")
-	v.jobKind(j)
-	v.check(j.Region == GlobalRegion, Path("").Field("region"), "Region %s does not exist: there is one region, %q", quote(j.Region), GlobalRegion)
+	v.words(j)
 	v.check(j.Priority >= 1 && j.Priority <= 100, Path("").Field("priority"), "Job priority must be between [1, 100], have %d", j.Priority)
 	for _, dc := range j.Datacenters {
 		v.check(dc != "", Path("").Field("datacenters"), `Datacenter must be non-empty string; write ["*"] for all`)
@@ -40,7 +42,7 @@ func (j *Job) Validate() Problems {
 	v.short(Path("").Field("node_pool"), "node pool", j.NodePool)
 	v.constraints("", j.Constraints, true)
 	v.spreads("", j, j.Spreads)
-	if j.Type != JobTypeBatch {
+	if !j.RunsToEnd() {
 		v.update(Path("").Field("update"), &j.Update)
 	}
 	v.groups(j)
@@ -59,6 +61,13 @@ func (j *Job) Warnings() []string {
 		if warning := g.disconnectWarning(); warning != "" {
 			all = append(all, warning)
 		}
+	}
+	refused, warned := j.Missing()
+	for _, p := range refused {
+		all = append(all, p.String()+"; \"job run\" refuses it")
+	}
+	for _, p := range warned {
+		all = append(all, p.String())
 	}
 	return all
 }
@@ -87,15 +96,51 @@ func (v *validator) short(at Path, what, text string) {
 // quote repeats a user's text in a message, cut if it is long.
 func quote(text string) string { return fmt.Sprintf("%.*q", maxQuoted, text) }
 
-func (v *validator) jobKind(j *Job) {
-	at := Path("").Field("type")
-	switch j.Type {
-	case JobTypeService, JobTypeBatch, JobTypeSystem:
-	case "sysbatch":
-		v.check(false, at, `Job type "sysbatch" is not supported yet; write "batch" or "system"`)
-	default:
-		v.check(false, at, `Invalid job type: %s; write "service", "batch" or "system"`, quote(j.Type))
+// words checks every field that is one of a list of words. What is inherited is said where it was written.
+func (v *validator) words(j *Job) {
+	type wrong struct {
+		at    Path
+		noun  reflect.Type
+		value string
 	}
+	var said []wrong
+	walk(reflect.ValueOf(j).Elem(), "", func(at Path, noun reflect.Type, f Field, field reflect.Value) {
+		if len(f.Enum) == 0 || field.String() == "" || slices.Contains(f.Enum, field.String()) || strings.Contains(field.String(), "${") {
+			return
+		}
+		value := f.Word() + " = " + field.String()
+		for _, w := range said {
+			if w.value == value && (at.Within(w.at) || w.noun == noun && at.Within(w.at.Parent())) {
+				return
+			}
+		}
+		said = append(said, wrong{at, noun, value})
+		v.check(false, at.Field(f.Word()), "%s must be %s, have %s%s", f.Word(), oneOf(f.Enum), quote(field.String()), didYouMean(field.String(), f.Enum))
+	})
+}
+
+// oneOf lists words: "a", "b" or "c".
+func oneOf(words []string) string {
+	var b strings.Builder
+	for i, word := range words {
+		switch {
+		case i == 0:
+		case i == len(words)-1:
+			b.WriteString(" or ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Quote(word))
+	}
+	return b.String()
+}
+
+// didYouMean names the known word that a misspelt one was meant to be, if one is near.
+func didYouMean(word string, known []string) string {
+	if near := Nearest(word, known); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return ""
 }
 
 func (v *validator) groups(j *Job) {
@@ -120,12 +165,12 @@ func (v *validator) group(at Path, j *Job, g *TaskGroup) {
 	v.name(at, "task group name", g.Name)
 	v.check(!strings.Contains(g.Name, "\x00"), at, "Task group name contains a NUL")
 	v.check(g.Count >= 0, at.Field("count"), "Task group count can't be negative, have %d", g.Count)
-	v.check(j.Type != JobTypeSystem || g.Count <= 1, at.Field("count"), "Count cannot exceed 1 with system scheduler, have %d; it runs once on every node", g.Count)
+	v.check(!j.OnEveryNode() || g.Count <= 1, at.Field("count"), "Count cannot exceed 1 with system scheduler, have %d; it runs once on every node", g.Count)
 	v.constraints(at, g.Constraints, true)
 	v.spreads(at, j, g.Spreads)
 	v.ephemeralDisk(at, g)
 	v.check(g.ShutdownDelay >= 0, at.Field("shutdown_delay"), "ShutdownDelay must be a positive value, have %s", g.ShutdownDelay)
-	v.restart(at.Field("restart"), &g.RestartPolicy)
+	v.restart(at.Field("restart"), &g.RestartPolicy, true)
 	v.reschedule(at.Field("reschedule"), j, g.ReschedulePolicy)
 	v.groupUpdate(at.Field("update"), j, g)
 	v.migrate(at.Field("migrate"), j, g.Migrate)
@@ -158,26 +203,21 @@ const (
 	minRescheduleWindow = 15 * time.Second
 )
 
-func (v *validator) restart(at Path, r *RestartPolicy) {
-	switch r.Mode {
-	case RestartModeFail, RestartModeDelay:
-	default:
-		v.check(false, at.Field("mode"), `Unsupported restart mode: %s; write "fail" or "delay"`, quote(r.Mode))
-	}
+func (v *validator) restart(at Path, r *RestartPolicy, whole bool) {
 	v.check(r.Attempts != 0 || r.Mode == RestartModeFail, at.Field("attempts"), `Restart policy %q with 0 attempts is ambiguous; write mode = "fail" or attempts above 0`, r.Mode)
 	v.check(r.Interval >= minRestartInterval, at.Field("interval"), "Interval can not be less than %s (got %s)", minRestartInterval, r.Interval)
 	v.check(r.Delay >= 0, at.Field("delay"), "Delay can not be negative (got %s)", r.Delay)
-	if r.Attempts > 0 && r.Delay > 0 && r.Interval > 0 {
+	if whole && r.Attempts > 0 && r.Delay > 0 && r.Interval > 0 {
 		fits := int64(r.Attempts) <= int64(r.Interval/r.Delay)
 		v.check(fits, at, "Tasks can't restart %d times in an interval of %s with a delay of %s; make the interval longer or the delay shorter", r.Attempts, r.Interval, r.Delay)
 	}
 }
 
 func (v *validator) groupUpdate(at Path, j *Job, g *TaskGroup) {
-	if g.Update == nil || *g.Update == j.Update && j.Type != JobTypeBatch { // the job's is said there
+	if g.Update == nil || *g.Update == j.Update && !j.RunsToEnd() { // the job's is said there
 		return
 	}
-	if j.Type == JobTypeBatch {
+	if j.RunsToEnd() {
 		v.check(false, at, "Job type %q does not allow update block; remove it", j.Type)
 		return
 	}
@@ -185,13 +225,6 @@ func (v *validator) groupUpdate(at Path, j *Job, g *TaskGroup) {
 }
 
 func (v *validator) update(at Path, u *UpdateStrategy) {
-	switch u.HealthCheck {
-	case HealthCheckChecks, HealthCheckTaskStates:
-	case "manual":
-		v.check(false, at.Field("health_check"), `Health check "manual" is not supported yet; write "checks" or "task_states"`)
-	default:
-		v.check(false, at.Field("health_check"), `Invalid health check given: %s; write "checks" or "task_states"`, quote(u.HealthCheck))
-	}
 	v.check(u.MaxParallel >= 0, at.Field("max_parallel"), "Max parallel can not be less than zero: %d < 0", u.MaxParallel)
 	v.check(u.MinHealthyTime >= 0, at.Field("min_healthy_time"), "Minimum healthy time may not be less than zero: %s", u.MinHealthyTime)
 	v.check(u.HealthyDeadline > 0, at.Field("healthy_deadline"), "Healthy deadline must be greater than zero: %s", u.HealthyDeadline)
@@ -205,13 +238,11 @@ func (v *validator) migrate(at Path, j *Job, m *MigrateStrategy) {
 	if m == nil {
 		return
 	}
-	if j.Type == JobTypeBatch || j.Type == JobTypeSystem {
+	if j.Type != JobTypeService {
 		v.check(false, at, "Job type %q does not allow migrate block; remove it", j.Type)
 		return
 	}
 	v.check(m.MaxParallel >= 0, at.Field("max_parallel"), "MaxParallel must be >= 0 but found %d", m.MaxParallel)
-	v.check(m.HealthCheck == HealthCheckChecks || m.HealthCheck == HealthCheckTaskStates, at.Field("health_check"),
-		`HealthCheck must be "checks" or "task_states", have %s`, quote(m.HealthCheck))
 	v.check(m.MinHealthyTime >= 0 && m.MinHealthyTime <= m.HealthyDeadline, at.Field("min_healthy_time"),
 		"MinHealthyTime must be between 0 and HealthyDeadline (%s), have %s", m.HealthyDeadline, m.MinHealthyTime)
 }
@@ -220,18 +251,14 @@ func (v *validator) reschedule(at Path, j *Job, r *ReschedulePolicy) {
 	if r == nil || (r.Attempts <= 0 && !r.Unlimited) {
 		return
 	}
-	if j.Type == JobTypeSystem {
+	if j.OnEveryNode() {
 		v.check(false, at, "System jobs should not have a reschedule policy; remove it")
 		return
 	}
 	v.check(r.Delay >= minRescheduleDelay, at.Field("delay"), "Delay cannot be less than %s (got %s)", minRescheduleDelay, r.Delay)
-	switch r.DelayFunction {
-	case "constant":
-	case "exponential", "fibonacci":
+	if r.DelayFunction != "constant" {
 		v.check(r.MaxDelay >= minRescheduleDelay, at.Field("max_delay"), "Max Delay cannot be less than %s (got %s)", minRescheduleDelay, r.MaxDelay)
 		v.check(r.MaxDelay >= r.Delay, at.Field("max_delay"), "Max Delay cannot be less than Delay %s (got %s)", r.Delay, r.MaxDelay)
-	default:
-		v.check(false, at.Field("delay_function"), `Invalid delay function %s, must be one of ["constant" "exponential" "fibonacci"]`, quote(r.DelayFunction))
 	}
 	if r.Unlimited {
 		v.check(r.Attempts <= 0, at, "Reschedule Policy with Attempts = %d, Interval = %s, and Unlimited = true is ambiguous; write unlimited = false or remove attempts", r.Attempts, r.Interval)
@@ -264,7 +291,7 @@ func (r *ReschedulePolicy) fits() bool {
 }
 
 func (v *validator) spreads(at Path, j *Job, spreads []Spread) {
-	if len(spreads) > 0 && j.Type == JobTypeSystem {
+	if len(spreads) > 0 && j.OnEveryNode() {
 		v.check(false, at.Index("spread", 0), "System jobs may not have a spread block; remove it")
 		return
 	}
@@ -304,12 +331,21 @@ func (v *validator) constraints(at Path, constraints []Constraint, distinct bool
 			v.check(c.RTarget != "", path, "Operator %q requires an RTarget; write a value", c.Operand)
 			v.pattern(path.Field("value"), c)
 		case "distinct_property":
-			v.check(false, path, "the operator \"distinct_property\" is not supported yet; remove the constraint")
+			v.distinctProperty(path, c, distinct)
 		default:
 			v.check(false, path.Field("operator"), "Unknown constraint type %s; write one of = != < <= > >= regexp version semver set_contains is_set is_not_set distinct_hosts", quote(c.Operand))
 		}
 		v.check(c.LTarget != "", path, "No LTarget provided but is required by constraint; write an attribute")
 		v.check(knownTarget(c.LTarget), path.Field("attribute"), "unsupported attribute %s; write ${node.unique.id}, ${node.datacenter}, ${node.unique.name}, ${node.class}, ${node.pool}, ${attr.…} or ${meta.…}", quote(c.LTarget))
+	}
+}
+
+// distinctProperty checks how many instances may share a value: 1 if it is not written.
+func (v *validator) distinctProperty(at Path, c Constraint, allowed bool) {
+	v.check(allowed, at, "distinct_property constraints must be placed on the job or the group, not on a task")
+	if c.RTarget != "" {
+		count, err := strconv.ParseUint(c.RTarget, 10, 31)
+		v.check(err == nil && count > 0, at.Field("value"), "Failed to convert RTarget %s to a count; write a number above 0", quote(c.RTarget))
 	}
 }
 

@@ -11,34 +11,34 @@ import (
 
 // networks checks a group's ports and returns their labels.
 func (v *validator) networks(at Path, g *TaskGroup) map[string]bool {
-	labels, static := map[string]bool{}, map[int]string{}
-	v.check(len(g.Networks) <= 1, at.Index("network", 1), "A group has one network; put all ports into one block")
+	type hostPort struct {
+		network string
+		port    int
+	}
+	labels, static := map[string]bool{}, map[hostPort]string{}
 	for i, n := range g.Networks {
 		path := at.Index("network", i)
-		v.networkMode(path.Field("mode"), n.Mode)
 		for _, port := range slices.Concat(n.ReservedPorts, n.DynamicPorts) {
 			where := path.Label("port", port.Label)
 			v.port(where, port)
 			v.check(!labels[port.Label], where, "Port label %s already in use by the group's network; give each port a label of its own", quote(port.Label))
 			labels[port.Label] = true
 			if port.Value > 0 {
-				other, taken := static[port.Value]
+				key := hostPort{port.HostNetwork, port.Value}
+				other, taken := static[key]
 				v.check(!taken, where.Field("static"), "Static port %d already reserved by port %s; choose another", port.Value, quote(other))
-				static[port.Value] = port.Label
+				static[key] = port.Label
+			}
+		}
+	}
+	for _, t := range g.Tasks {
+		for _, n := range t.Resources.Networks {
+			for _, port := range slices.Concat(n.ReservedPorts, n.DynamicPorts) {
+				labels[port.Label] = true
 			}
 		}
 	}
 	return labels
-}
-
-func (v *validator) networkMode(at Path, mode string) {
-	switch {
-	case mode == "" || mode == "host":
-	case mode == "bridge" || mode == "none" || strings.HasPrefix(mode, "cni/"):
-		v.check(false, at, `the network mode %s is not supported yet; write "host"`, quote(mode))
-	default:
-		v.check(false, at, `Unknown network mode %s; write "host"`, quote(mode))
-	}
 }
 
 var portLabel = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
@@ -68,7 +68,7 @@ func (v *validator) task(at Path, j *Job, g *TaskGroup, t *Task) {
 	v.environment(at.Field("env"), t.Env)
 	v.constraints(at, t.Constraints, false)
 	if t.RestartPolicy != g.RestartPolicy { // else it is the group's, and said there
-		v.restart(at.Field("restart"), &t.RestartPolicy)
+		v.restart(at.Field("restart"), &t.RestartPolicy, false)
 	}
 	v.resources(at.Field("resources"), t.Resources)
 	v.logs(at.Field("logs"), g, t.LogConfig)
@@ -83,7 +83,8 @@ func (v *validator) environment(at Path, env map[string]string) {
 
 func (v *validator) resources(at Path, r Resources) {
 	const most = 1 << 30
-	v.check(r.CPU >= 1, at.Field("cpu"), "minimum CPU value is 1; got %d", r.CPU)
+	v.check(r.CPU >= 1 || r.Cores > 0, at.Field("cpu"), "minimum CPU value is 1; got %d", r.CPU)
+	v.check(r.CPU == 0 || r.Cores == 0, at.Field("cores"), "Task can only ask for 'cpu' or 'cores' resource, not both; remove one")
 	v.check(r.MemoryMB >= 10, at.Field("memory"), "minimum MemoryMB value is 10; got %d", r.MemoryMB)
 	v.check(r.CPU <= most, at.Field("cpu"), "CPU of %d is more than any machine has; the unit is MHz", r.CPU)
 	v.check(r.MemoryMB <= most, at.Field("memory"), "MemoryMB of %d is more than any machine has; the unit is MB", r.MemoryMB)
@@ -138,33 +139,12 @@ func (v *validator) service(at Path, s *Service, ports map[string]bool, task str
 	} else {
 		v.check(len(s.Name) <= MaxNameLength, at.Field("name"), "The service name %s… is %d bytes long, the limit is %d", quote(s.Name), len(s.Name), MaxNameLength)
 	}
-	v.check(s.Provider == ProviderNomad || s.Provider == ProviderConsul, at.Field("provider"), `Service provider must be "consul", or "nomad"; not %s`, quote(s.Provider))
-	v.check(s.Cluster == "default", at.Field("cluster"), "the service cluster %s is not supported yet; remove it", quote(s.Cluster))
 	v.check(task == "" || s.TaskName == "" || s.TaskName == task, at.Field("task"), "Service %s is task %s's and can not refer to task %s", quote(s.Name), quote(task), quote(s.TaskName))
-	switch s.AddressMode {
-	case "auto":
-	case "host":
-		v.check(s.Address == "", at.Field("address"), `Service address must only be set with address_mode "auto"`)
-	case "driver", "alloc", "alloc_ipv6":
-		v.check(false, at.Field("address_mode"), `the address mode %q is not supported yet; write "auto" or "host"`, s.AddressMode)
-	default:
-		v.check(false, at.Field("address_mode"), `Service address_mode must be "auto" or "host"; not %s`, quote(s.AddressMode))
-	}
-	v.onUpdate(at.Field("on_update"), s.OnUpdate)
+	v.check(s.Address == "" || s.AddressMode == "auto", at.Field("address"), `Service address must only be set with address_mode "auto"`)
 	v.portLabel(at.Field("port"), s.PortLabel, ports)
 	v.check(len(s.Checks) <= maxChecks, at, "The service has %d checks, the limit is %d", len(s.Checks), maxChecks)
 	for i := range s.Checks {
 		v.serviceCheck(at.Index("check", i), s, &s.Checks[i], ports)
-	}
-}
-
-func (v *validator) onUpdate(at Path, mode string) {
-	switch mode {
-	case OnUpdateRequireHealthy, OnUpdateIgnore:
-	case "ignore_warnings":
-		v.check(false, at, `on_update = "ignore_warnings" is not supported yet; write "require_healthy" or "ignore"`)
-	default:
-		v.check(false, at, `on_update must be "require_healthy" or "ignore"; not %s`, quote(mode))
 	}
 }
 
@@ -188,21 +168,12 @@ func (v *validator) serviceCheck(at Path, s *Service, c *Check, ports map[string
 	case CheckHTTP:
 		v.check(c.Path != "", at, `http type must have http path; write one such as path = "/health"`)
 		v.check(!strings.Contains(c.Path, "://"), at.Field("path"), "Path must be relative to the service, such as /health; have %s", quote(c.Path))
-		v.check(c.Protocol == "" || c.Protocol == "http" || c.Protocol == "https", at.Field("protocol"), `Protocol must be "http" or "https"; not %s`, quote(c.Protocol))
 		v.check(c.Method == "" || httpMethod.MatchString(c.Method), at.Field("method"), "Method %s is not one of HTTP's; write GET", quote(c.Method))
-	case CheckTCP:
-	case "grpc", "script":
-		v.check(false, at.Field("type"), `the check type %q is not supported yet; write "http" or "tcp"`, c.Type)
 	case "":
 		v.check(false, at, `missing check type; write type = "http" or "tcp"`)
-	default:
-		v.check(false, at.Field("type"), `invalid check type (%s), must be one of "http", "tcp" type`, quote(c.Type))
 	}
 	v.check(c.Interval >= minCheckTime, at.Field("interval"), "interval (%s) cannot be lower than %s", c.Interval, minCheckTime)
 	v.check(c.Timeout >= minCheckTime, at.Field("timeout"), "timeout (%s) is lower than required minimum timeout %s", c.Timeout, minCheckTime)
-	if c.OnUpdate != s.OnUpdate { // else it is the service's, and said there
-		v.onUpdate(at.Field("on_update"), c.OnUpdate)
-	}
-	v.check(c.Type == "" || c.PortLabel != "" || s.PortLabel != "", at, "%s check without a port; write port in the service or in the check", quote(c.Type))
+	v.check(c.Type == "" || c.Type == CheckScript || c.PortLabel != "" || s.PortLabel != "", at, "%s check without a port; write port in the service or in the check", quote(c.Type))
 	v.portLabel(at.Field("port"), c.PortLabel, ports)
 }

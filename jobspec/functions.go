@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
+	yaml "github.com/zclconf/go-cty-yaml"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
@@ -30,6 +31,7 @@ var plainFunctions = map[string]function.Function{
 	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
 	"base64decode": base64Decode, "base64encode": base64Encode, "urlencode": urlEncode,
 	"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
+	"yamldecode": yaml.YAMLDecodeFunc, "yamlencode": yaml.YAMLEncodeFunc,
 	"md5": md5Hash, "sha1": sha1Hash, "sha256": sha256Hash, "sha512": sha512Hash, "uuidv5": uuidV5,
 	"cidrhost": cidrHost, "cidrnetmask": cidrNetmask, "cidrsubnet": cidrSubnet, "cidrsubnets": cidrSubnets,
 }
@@ -49,7 +51,7 @@ var multiplying = map[string]struct {
 }
 
 // refusedFunctions are the language's but not ours yet.
-var refusedFunctions = []string{"bcrypt", "rsadecrypt", "yamldecode", "yamlencode"}
+var refusedFunctions = []string{"bcrypt", "rsadecrypt"}
 
 // functions lists all functions that expressions of this file may call.
 func (p *parser) functions() map[string]function.Function {

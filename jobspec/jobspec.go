@@ -44,8 +44,7 @@ type Config struct {
 
 // Parse reads a job file into a valid job. It touches nothing but the files that file functions name.
 //
-// The job is complete but for its datacenters and its node pool, which stay empty if the file does not say them: they
-// are the server's to choose, and cluster.DecodeJob fills them in when the job reaches it.
+// The job is complete but for what is the server's to choose: see cluster.DecodeDraft.
 //
 // The error wraps Diagnostics and has CodeInvalid, or is of CodeTooLarge. Its text is for people: one paragraph for
 // each problem, with file, line and the line itself.
@@ -155,6 +154,13 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 		groups, _ := tree["TaskGroups"].([]any)
 		tree["TaskGroups"] = slices.Concat(p.shorthands, groups)
 	}
+	groups, _ := tree["TaskGroups"].([]any)
+	var tasks []any
+	for _, group := range groups {
+		inner, _ := group.(map[string]any)["Tasks"].([]any)
+		tasks = append(tasks, inner...)
+	}
+	pass(tree, tasks)
 	if _, written := tree["ID"]; !written {
 		tree["ID"] = block.Labels[0]
 	}
@@ -169,10 +175,9 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 		p.problem(block.DefRange, "Invalid job", "The job cannot be written as JSON: "+err.Error()+".")
 		return nil
 	}
-	job, err := cluster.DecodeJob(raw)
+	job, err := cluster.DecodeDraft(raw)
 	if err == nil {
 		err = job.Validate().Err()
-		p.leaveOpen(job)
 	}
 	if problems, ok := errors.AsType[cluster.Problems](err); ok {
 		for _, problem := range problems {
@@ -182,16 +187,6 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 		p.problem(block.DefRange, "Invalid job", err.Error())
 	}
 	return job
-}
-
-// leaveOpen takes back the defaults that are the server's to give.
-func (p *parser) leaveOpen(job *cluster.Job) {
-	if _, written := p.ranges["datacenters"]; !written {
-		job.Datacenters = nil
-	}
-	if _, written := p.ranges["node_pool"]; !written {
-		job.NodePool = ""
-	}
 }
 
 // locate turns a problem of the job into one of the file.

@@ -6,11 +6,12 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/a43e60e4/cluster"
 )
 
 var durationType = reflect.TypeFor[time.Duration]()
@@ -26,6 +27,9 @@ func (p *parser) convert(value cty.Value, t reflect.Type, at hcl.Range) any {
 	}
 	if value.IsNull() {
 		return nil
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -192,22 +196,8 @@ func nest(list []any, labels []string, object map[string]any) []any {
 	return list
 }
 
-// nearest is the known name that a misspelt one was meant to be, "" if none is near.
-func nearest(name string, known []string) string {
-	best, distance := "", 3
-	for _, candidate := range known {
-		if len(name) > 100 {
-			break
-		}
-		if d := levenshtein.Distance(name, candidate, nil); d < distance || d == distance && candidate < best {
-			best, distance = candidate, d
-		}
-	}
-	return best
-}
-
 func hint(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := cluster.Nearest(name, known); near != "" {
 		return fmt.Sprintf(" Did you mean %q?", near)
 	}
 	return ""

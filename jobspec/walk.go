@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -23,114 +24,95 @@ func isNative(body hcl.Body) bool {
 	return ok
 }
 
-// extraAttributes and extraBlocks are what a noun's block may hold beside its fields and the unsupported settings.
-var extraAttributes = map[reflect.Type][]string{
-	reflect.TypeFor[cluster.Job](): {"id"},
+// shortForms are what the block of a constraint or an affinity may hold beside its fields: operators as names. True are those
+// whose value is the operator's; the ecosystem's parser lets the others pass for constraints and does nothing with them.
+var shortForms = map[reflect.Type]map[string]bool{
 	reflect.TypeFor[cluster.Constraint](): {
-		"version", "semver", "regexp", "set_contains", "distinct_hosts", "distinct_property",
-		"set_contains_any", "set_contains_all", "is_set", "is_not_set",
+		"version": true, "semver": true, "regexp": true, "set_contains": true, "distinct_hosts": true, "distinct_property": true,
+		"set_contains_any": false, "set_contains_all": false, "is_set": false, "is_not_set": false,
+	},
+	reflect.TypeFor[cluster.Affinity](): {
+		"version": true, "semver": true, "regexp": true, "set_contains": true, "set_contains_any": true, "set_contains_all": true,
 	},
 }
 
-var extraBlocks = map[reflect.Type][]hcl.BlockHeaderSchema{
-	reflect.TypeFor[cluster.Job](): {{Type: "task", LabelNames: []string{"name"}}},
+// inherited are the blocks that may be written in a noun's block for those of a noun inside it, by their names.
+func inherited(noun reflect.Type) map[string]cluster.Field {
+	found := map[string]cluster.Field{}
+	if noun == reflect.TypeFor[cluster.Job]() || noun == reflect.TypeFor[cluster.TaskGroup]() {
+		for _, f := range cluster.Fields(reflect.TypeFor[cluster.Task]()) {
+			if f.Inherit {
+				found[f.HCL] = f
+			}
+		}
+	}
+	return found
 }
 
 // schema is what may be written in a noun's block.
 func schema(noun reflect.Type, native bool) *hcl.BodySchema {
-	s := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "dynamic", LabelNames: []string{"type"}}}}
-	attributes := map[string]bool{}
-	addAttribute := func(name string) {
-		if !attributes[name] {
-			attributes[name] = true
-			s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: name})
-		}
+	key := schemaKey{noun, native}
+	if known, ok := schemas.Load(key); ok {
+		return known.(*hcl.BodySchema)
 	}
-	blocks := map[string]bool{}
-	addBlock := func(name string, labels ...string) {
-		if !blocks[name] {
-			blocks[name] = true
-			s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: name, LabelNames: labels})
-		}
+	s := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "dynamic", LabelNames: []string{"type"}}}}
+	attribute := func(name string, required bool) {
+		s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: name, Required: required})
+	}
+	block := func(name string, labels []string) {
+		s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: name, LabelNames: labels})
 	}
 	for _, f := range cluster.Fields(noun) {
 		switch {
 		case f.HCL == "" || f.Kind == cluster.FieldLabel:
 		case f.Kind == cluster.FieldBlock:
-			addBlock(f.HCL, labelNames(f.Type)...)
+			block(f.HCL, labelNames(f.Noun()))
 		case f.Kind == cluster.FieldBody:
-			addBlock(f.HCL)
+			block(f.HCL, nil)
 		default:
-			addAttribute(f.HCL)
+			attribute(f.HCL, f.Required)
 			if f.Type.Kind() == reflect.Map && native {
-				addBlock(f.HCL)
+				block(f.HCL, nil)
 			}
 		}
 	}
-	for _, name := range extraAttributes[noun] {
-		addAttribute(name)
+	for _, name := range slices.Sorted(maps.Keys(shortForms[noun])) {
+		attribute(name, false)
 	}
-	for _, b := range extraBlocks[noun] {
-		addBlock(b.Type, b.LabelNames...)
+	for _, f := range inherited(noun) {
+		block(f.HCL, labelNames(f.Noun()))
 	}
-	for _, setting := range cluster.Unsupported(noun) {
-		if setting.HCL != "" && !blocks[setting.HCL] {
-			addAttribute(setting.HCL)
-		}
+	if noun == reflect.TypeFor[cluster.Job]() {
+		attribute("id", false)
+		block("task", []string{"name"})
 	}
+	schemas.Store(key, s)
 	return s
 }
 
-func labelNames(t reflect.Type) []string {
-	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if cluster.Label(t) != nil {
+type schemaKey struct {
+	noun   reflect.Type
+	native bool
+}
+
+var schemas sync.Map // schemaKey → *hcl.BodySchema, which nobody modifies
+
+func labelNames(noun reflect.Type) []string {
+	if cluster.Label(noun) != nil {
 		return []string{"name"}
 	}
 	return nil
 }
 
-// content is what is in a noun's block. Blocks that are not supported yet are taken out beforehand, whatever
-// their labels, since the schema could not tell them from misspelt ones.
+// content is what is in a noun's block.
 func (p *parser) content(at place, noun reflect.Type) *hcl.BodyContent {
-	body := at.Body
-	native, ok := body.(*hclsyntax.Body)
-	if ok {
-		refused := map[string]cluster.Setting{}
-		for _, setting := range cluster.Unsupported(noun) {
-			if setting.Block {
-				refused[setting.HCL] = setting
-			}
-		}
-		kept := *native
-		kept.Blocks = nil
-		for _, b := range native.Blocks {
-			name := b.Type
-			if name == "dynamic" && len(b.Labels) == 1 {
-				name = b.Labels[0]
-			}
-			if setting, refuse := refused[name]; refuse {
-				p.problem(b.DefRange(), "", setting.Refusal())
-				continue
-			}
-			kept.Blocks = append(kept.Blocks, b)
-		}
-		body = &kept
-	}
-	content, diags := body.Content(schema(noun, ok))
+	content, diags := at.Body.Content(schema(noun, isNative(at.Body)))
 	p.diags = append(p.diags, p.explain(diags, noun)...)
 	return content
 }
 
-// explain adds to hcl's diagnostics what they could not know: the names that are not in the schema, and where a name belongs.
+// explain adds to hcl's diagnostics what they could not know: where a name belongs.
 func (p *parser) explain(diags hcl.Diagnostics, noun reflect.Type) hcl.Diagnostics {
-	var names []string
-	for _, setting := range cluster.Unsupported(noun) {
-		if setting.Block {
-			names = append(names, setting.HCL)
-		}
-	}
 	for _, diag := range diags {
 		var name string
 		isBlock, _ := fmt.Sscanf(diag.Detail, "Blocks of type %q are not expected here.", &name)
@@ -140,31 +122,25 @@ func (p *parser) explain(diags hcl.Diagnostics, noun reflect.Type) hcl.Diagnosti
 		}
 		if homes := homes(name); len(homes) > 0 {
 			diag.Detail += fmt.Sprintf(" It belongs into %s.", strings.Join(homes, " or "))
-		} else if isBlock == 1 {
-			diag.Detail += hint(name, names)
 		}
 	}
 	return diags
 }
 
-// homes lists the blocks that know a name.
+// homes lists the blocks that know a name, up to three.
 func homes(name string) []string {
 	var found []string
 	seen := map[reflect.Type]bool{}
 	var visit func(noun reflect.Type, block string)
 	visit = func(noun reflect.Type, block string) {
 		seen[noun] = true
-		knows := slices.ContainsFunc(cluster.Unsupported(noun), func(s cluster.Setting) bool { return s.HCL == name })
+		knows := false
 		for _, f := range cluster.Fields(noun) {
 			if f.HCL == "" || f.Kind == cluster.FieldLabel {
 				continue
 			}
 			knows = knows || f.HCL == name
-			inner := f.Type
-			for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
-				inner = inner.Elem()
-			}
-			if f.Kind == cluster.FieldBlock && !seen[inner] {
+			if inner := f.Noun(); inner != nil && !seen[inner] {
 				visit(inner, f.HCL)
 			}
 		}
@@ -174,7 +150,7 @@ func homes(name string) []string {
 	}
 	visit(reflect.TypeFor[cluster.Job](), "job")
 	slices.Sort(found)
-	return found
+	return found[:min(len(found), 3)]
 }
 
 // noun walks over the block of a noun and makes its JSON. Problems are collected; the tree is then not complete.
@@ -184,7 +160,7 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 	for _, attr := range inOrder(content.Attributes) {
 		where := path.Field(attr.Name)
 		p.ranges[where] = attr.NameRange
-		if noun == reflect.TypeFor[cluster.Constraint]() && slices.Contains(extraAttributes[noun], attr.Name) {
+		if _, short := shortForms[noun][attr.Name]; short {
 			p.ranges[path.Field("value")] = attr.NameRange
 		}
 		p.attribute(tree, noun, attr, at.scope)
@@ -196,6 +172,10 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 		if attr := content.Attributes[b.Type]; attr != nil {
 			p.problem(b.DefRange, "Duplicate "+b.Type+" block", b.Type+" may be written only once. Another was defined at "+attr.NameRange.String()+".")
 		}
+	}
+	if noun == reflect.TypeFor[cluster.TaskGroup]() {
+		tasks, _ := tree["Tasks"].([]any)
+		pass(tree, tasks)
 	}
 	return tree
 }
@@ -221,27 +201,19 @@ func (p *parser) attribute(tree map[string]any, noun reflect.Type, attr *hcl.Att
 			return
 		}
 	}
-	for _, setting := range cluster.Unsupported(noun) {
-		if setting.HCL == attr.Name {
-			if setting.Refuses(freeForm(value)) {
-				p.problem(attr.NameRange, "", setting.Refusal())
-			}
-			return
-		}
-	}
-	p.shortcut(tree, attr, value)
+	p.shortForm(tree, noun, attr, value)
 }
 
-// shortcut puts the short form of a constraint (regexp = "x") into the tree as its long form.
-func (p *parser) shortcut(tree map[string]any, attr *hcl.Attribute, value cty.Value) {
-	text, ok := p.convert(value, reflect.TypeFor[string](), attr.Expr.Range()).(string)
-	if !ok {
+// shortForm puts the short form of a constraint or an affinity (regexp = "x") into the tree as its long form.
+func (p *parser) shortForm(tree map[string]any, noun reflect.Type, attr *hcl.Attribute, value cty.Value) {
+	if works, short := shortForms[noun][attr.Name]; short && !works {
+		p.problem(attr.NameRange, "Unsupported argument", fmt.Sprintf("There is no short form of this operator: write operator = %q.", attr.Name))
 		return
 	}
-	switch attr.Name {
-	case "set_contains_any", "set_contains_all", "is_set", "is_not_set":
-		p.problem(attr.NameRange, "Unsupported argument", fmt.Sprintf("There is no short form of this operator: write operator = %q.", attr.Name))
-	case "distinct_property":
+	text, ok := p.convert(value, reflect.TypeFor[string](), attr.Expr.Range()).(string)
+	switch {
+	case !ok:
+	case attr.Name == "distinct_property":
 		tree["LTarget"], tree["Operand"] = text, attr.Name
 	default:
 		tree["RTarget"], tree["Operand"] = text, attr.Name
@@ -254,8 +226,12 @@ func (p *parser) block(tree map[string]any, noun reflect.Type, b place, path clu
 		if f.HCL != b.Type || f.Kind == cluster.FieldLabel {
 			continue
 		}
-		if f.Kind == cluster.FieldBlock && f.Type.Kind() == reflect.Slice {
+		switch {
+		case f.Kind == cluster.FieldBlock && f.Type.Kind() == reflect.Slice:
 			p.element(tree, f, b, path, len(earlier))
+			return
+		case f.Kind == cluster.FieldBlock && f.Type.Kind() == reflect.Map:
+			p.labelled(tree, f, b, path)
 			return
 		}
 		if len(earlier) > 0 {
@@ -268,22 +244,67 @@ func (p *parser) block(tree map[string]any, noun reflect.Type, b place, path clu
 		case f.Kind == cluster.FieldBody:
 			tree[f.Name] = p.body(b)
 		case f.Kind == cluster.FieldBlock:
-			inner := f.Type
-			if inner.Kind() == reflect.Pointer {
-				inner = inner.Elem()
-			}
-			tree[f.Name] = p.noun(b, inner, where)
+			tree[f.Name] = p.noun(b, f.Noun(), where)
 		default:
 			tree[f.Name] = p.mapBlock(b, f.Type, where)
 		}
 		return
 	}
+	if f, ok := inherited(noun)[b.Type]; ok {
+		p.inheritance(tree, f, b, path)
+		return
+	}
 	p.taskOfJob(b)
+}
+
+// inheritance keeps a block that stands for those of the tasks inside it: see pass.
+func (p *parser) inheritance(tree map[string]any, f cluster.Field, b place, path cluster.Path) {
+	inner := p.noun(b, f.Noun(), path.Field(b.Type))
+	if label := cluster.Label(f.Noun()); label != nil {
+		inner[label.Name] = b.Labels[0]
+	}
+	key := "\x00" + f.Name
+	list, _ := tree[key].([]any)
+	tree[key] = append(list, inner)
+}
+
+// pass gives a noun's tasks what is written around them: what a task can have several of is added to its own, else its own wins.
+func pass(tree map[string]any, tasks []any) {
+	for _, f := range inherited(reflect.TypeFor[cluster.Job]()) {
+		given, _ := tree["\x00"+f.Name].([]any)
+		delete(tree, "\x00"+f.Name)
+		for _, task := range tasks {
+			t := task.(map[string]any)
+			switch own, several := t[f.Name].([]any); {
+			case len(given) == 0:
+			case several || f.Type.Kind() == reflect.Slice:
+				t[f.Name] = append(own, given...)
+			case t[f.Name] == nil:
+				t[f.Name] = given[len(given)-1]
+			}
+		}
+	}
+}
+
+// labelled puts a labelled block of which each label occurs once into its map.
+func (p *parser) labelled(tree map[string]any, f cluster.Field, b place, path cluster.Path) {
+	where := path.Label(b.Type, b.Labels[0])
+	all, _ := tree[f.Name].(map[string]any)
+	if all == nil {
+		all = map[string]any{}
+		tree[f.Name] = all
+	}
+	if all[b.Labels[0]] != nil {
+		p.problem(b.DefRange, "Duplicate "+b.Type+" block", fmt.Sprintf("There is a %s %q already, at %s.", b.Type, b.Labels[0], p.ranges[where]))
+		return
+	}
+	p.ranges[where] = b.DefRange
+	all[b.Labels[0]] = p.noun(b, f.Noun(), where)
 }
 
 // element appends a repeated block to its list.
 func (p *parser) element(tree map[string]any, f cluster.Field, b place, path cluster.Path, index int) {
-	inner := f.Type.Elem()
+	inner := f.Noun()
 	label := cluster.Label(inner)
 	where := path.Index(b.Type, index)
 	if label != nil {
