@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -66,7 +67,9 @@ func completeTask(t *Task) {
 		completeTemplate(&t.Templates[i])
 	}
 	for i := range t.ScalingPolicies {
-		setDefault(&t.ScalingPolicies[i].Type, scalingTypes[t.ScalingPolicies[i].Label])
+		s := &t.ScalingPolicies[i]
+		setDefault(&s.Type, cmp.Or(scalingTypes[s.Label], s.Label))
+		s.Label = ""
 	}
 	t.Identities = slices.DeleteFunc(t.Identities, func(w WorkloadIdentity) bool {
 		own := w.Name == "" || w.Name == "default"

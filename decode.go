@@ -24,9 +24,9 @@ const (
 // DecodeJob reads the JSON of a job and fills in everything that was left out, in the order type, job, group, task,
 // each over what it inherits. The result is complete: decoding it again gives the same job.
 //
-// Keys are matched without regard to case; null means absent everywhere, and so does an empty text; unknown keys are ignored; known settings
-// that are not supported yet are problems unless they are empty. The error has CodeTooLarge for too long or too deep
-// a job, else CodeInvalid, wrapping Problems where the JSON itself is sound. A decoded job is not yet valid: see Validate.
+// Keys are matched without regard to case; null means absent everywhere, and so does an empty text; unknown keys are ignored.
+// The error has CodeTooLarge for too long or too deep a job, else CodeInvalid, wrapping Problems where the JSON itself is
+// sound. A decoded job is not yet valid (see Validate), and may ask for what there is not yet (see Missing).
 func DecodeJob(raw []byte) (*Job, error) { return decodeJob(raw, false) }
 
 // DecodeDraft is DecodeJob for a job that has not reached a server yet: what is the server's to choose (datacenters, node

@@ -50,8 +50,7 @@ func (g *TaskGroup) disconnectWarning() string {
 	if older.Reconcile = g.Disconnect.Reconcile; *older != *g.Disconnect {
 		what = "counts instead of them"
 	}
-	return fmt.Sprintf("group %s: stop_after_client_disconnect, max_client_disconnect and prevent_reschedule_on_lost are deprecated: the disconnect block %s",
-		quote(g.Name), what)
+	return fmt.Sprintf("stop_after_client_disconnect, max_client_disconnect and prevent_reschedule_on_lost are deprecated: the disconnect block %s", what)
 }
 
 func (v *validator) disconnect(at Path, j *Job, d *DisconnectStrategy) {

@@ -38,7 +38,7 @@ func TestDisconnectBlock(t *testing.T) {
 		if have := j.TaskGroups[0].Disconnect; !reflect.DeepEqual(have, row.want) {
 			t.Errorf("%s: have %+v, want %+v", row.group, have, row.want)
 		}
-		if warnings := strings.Join(j.Warnings(), "; "); row.warns == "" && warnings != "" || !strings.Contains(warnings, row.warns) {
+		if warnings := j.Warnings().Lines(); row.warns == "" && warnings != "" || !strings.Contains(warnings, row.warns) {
 			t.Errorf("%s: warns %q, want %q", row.group, warnings, row.warns)
 		}
 		text, err := json.Marshal(j)

@@ -32,9 +32,9 @@ const (
 // The tags of a noun's fields are all that its decoder, its differences and its page in the documentation need; the comment
 // of a field is its meaning there. `hcl` is read by package jobspec: "name" is an attribute, "name,block" a block (repeated for
 // a slice, labelled for a map), "name,label" the block's label, "name,body" a free-form body, "-" cannot be written in a job
-// file; ",required" must be written, ",inherit" may also be written in the blocks around it, and a change of what is
-// marked ",replace" takes new instances, while all else is changed in place. `default` is what a field has if
-// it is not written (other defaults depend on the kind of job: see DefaultJob and its like), `enum` lists what it may be.
+// file; ",as=port" is what messages call a field that is usually written as another; ",required" must be written, ",inherit" may
+// also be written in the blocks around it, and a change of what is marked ",replace" takes new instances, while all else is
+// changed in place. `default` is what a field has if it is not written (other defaults depend on the kind of job: see DefaultJob and its like), `enum` lists what it may be.
 // A stored job is complete: every default has been filled in by DecodeJob. It is never modified after it was stored.
 type Job struct {
 	// ID names the job in its namespace. It may contain slashes, and no spaces.
@@ -330,7 +330,7 @@ type Network struct {
 	// CNI is told to the plugins of a cni/ network.
 	CNI *CNIConfig `hcl:"cni,block"`
 	// ReservedPorts are the ports whose host port is written.
-	ReservedPorts []Port `hcl:"reserved_ports,block"`
+	ReservedPorts []Port `hcl:"reserved_ports,block,as=port"`
 	// DynamicPorts are the ports whose host port is chosen.
 	DynamicPorts []Port `hcl:"port,block"`
 	// Device, CIDR, IP and MBits have no effect; old job files have them.

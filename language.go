@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -87,25 +88,29 @@ func (p Problem) String() string {
 // places of a job wrap it, so that a caller can find the places with errors.As.
 type Problems []Problem
 
-// maxListed is how many problems an error lists.
+// maxListed is how many problems are listed.
 const maxListed = 50
 
 // Error lists the problems, one a line; the first ones if there are very many.
 func (p Problems) Error() string {
-	var b strings.Builder
 	plural := "s"
 	if len(p) == 1 {
 		plural = ""
 	}
-	fmt.Fprintf(&b, "invalid job: %d problem%s:", len(p), plural)
+	return fmt.Sprintf("invalid job: %d problem%s:\n * ", len(p), plural) + strings.ReplaceAll(p.Lines(), "\n", "\n * ")
+}
+
+// Lines are the problems, one a line, as the API gives warnings; the first ones if there are very many.
+func (p Problems) Lines() string {
+	var lines []string
 	for i, problem := range p {
 		if i == maxListed {
-			fmt.Fprintf(&b, "\n … and %d more", len(p)-i)
+			lines = append(lines, fmt.Sprintf("… and %d more", len(p)-i))
 			break
 		}
-		b.WriteString("\n * " + problem.String())
+		lines = append(lines, strings.ReplaceAll(problem.String(), "\n", " "))
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }
 
 // Err is nil if there are no problems, else an error of CodeInvalid that wraps them.
@@ -140,6 +145,8 @@ type Field struct {
 	Required bool     // a job file must write it
 	Inherit  bool     // it may also be written in the blocks around the noun's
 	Replace  bool     // a change of it takes new instances
+
+	word string
 }
 
 // Noun is the struct that the field's blocks are made of, nil if it has none.
@@ -154,13 +161,8 @@ func (f Field) Noun() reflect.Type {
 	return t
 }
 
-// Word is what the field is called where a person reads it: its name in a job file, or in JSON if it has none there.
-func (f Field) Word() string {
-	if f.HCL != "" {
-		return f.HCL
-	}
-	return f.Name
-}
+// Word is what the field is called in paths and messages: its usual name in a job file, or that in JSON if it has none there.
+func (f Field) Word() string { return f.word }
 
 // Fields lists the fields of a noun (a struct of this package) in order. The result is shared: do not modify it.
 func Fields(noun reflect.Type) []Field {
@@ -175,6 +177,7 @@ func Fields(noun reflect.Type) []Field {
 		if field.HCL == "-" {
 			field.HCL = ""
 		}
+		field.word = cmp.Or(field.HCL, field.Name)
 		for _, word := range words[1:] {
 			switch word {
 			case "required":
@@ -184,6 +187,10 @@ func Fields(noun reflect.Type) []Field {
 			case "replace":
 				field.Replace = true
 			default:
+				if usual, ok := strings.CutPrefix(word, "as="); ok {
+					field.word = usual
+					continue
+				}
 				field.Kind = word
 			}
 		}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,9 +32,17 @@ func refuse[T any](field, text string, works ...string) Later {
 
 // laters is everything that the job language knows and this cluster does not do yet. Who builds a row's feature deletes the row.
 var laters = []Later{
+	refuse[Job]("Type", "it would be planned as another type", JobTypeService, JobTypeBatch, JobTypeSystem),
 	refuse[Job]("Region", "there is one region, \"global\"", GlobalRegion),
 	warn[Job]("AllAtOnce", "what fits is placed, the rest waits"),
 	refuse[Job]("Multiregion", "there is one region; remove the block"),
+	refuse[Job]("Periodic", "it would run once, now"),
+	refuse[Job]("ParameterizedJob", "it would run once, now, without what it is dispatched with"),
+	warn[Job]("Affinities", "nodes are chosen without them"),
+	warn[TaskGroup]("Affinities", "nodes are chosen without them"),
+	warn[Task]("Affinities", "nodes are chosen without them"),
+	refuse[Constraint]("Operand", "instances would not be kept apart", "=", "==", "is", "!=", "not", "<", "<=", ">", ">=", "regexp", "version", "semver",
+		"set_contains", "set_contains_all", "set_contains_any", "is_set", "is_not_set", "distinct_hosts"),
 	warn[EphemeralDisk]("Sticky", "a replacement may be placed on any node, and begins with an empty directory"),
 	warn[EphemeralDisk]("Migrate", "a replacement begins with an empty directory"),
 	warn[RestartPolicy]("RenderTemplates", "templates are not made yet"),
@@ -85,6 +94,7 @@ var laters = []Later{
 	refuse[Task]("Vault", "the task's secrets would be missing"),
 	refuse[WorkloadIdentity]("Env", "the task's token would be missing"),
 	refuse[WorkloadIdentity]("File", "the task's token would be missing"),
+	refuse[Task]("DispatchPayload", "the file would be missing"),
 	warn[Task]("Actions", "they cannot be run"),
 	refuse[Task]("Leader", "the other tasks would not end with it"),
 	refuse[Task]("Lifecycle", "it would run as a main task"),
@@ -127,13 +137,7 @@ func (j *Job) Missing() (refused, warned Problems) {
 		if l == nil || !l.asked(value) {
 			return
 		}
-		what := fmt.Sprintf("%q", f.Word())
-		if f.Kind == FieldBlock {
-			what = "the " + what + " block"
-		} else if value.Kind() == reflect.String {
-			what = f.Word() + " = " + quote(value.String())
-		}
-		problem := Problem{at.Field(f.Word()), fmt.Sprintf("%s is not supported yet: %s", what, l.Text)}
+		problem := l.problem(at, f, value)
 		if l.Refused {
 			refused = append(refused, problem)
 		} else if _, said := first[l]; said {
@@ -144,6 +148,10 @@ func (j *Job) Missing() (refused, warned Problems) {
 		}
 	})
 	for l, n := range more {
+		if n == 1 {
+			warned[first[l]].Text += " (the same in another place)"
+			continue
+		}
 		warned[first[l]].Text += fmt.Sprintf(" (the same in %d more places)", n)
 	}
 	return refused, warned
@@ -158,39 +166,69 @@ func (l *Later) asked(value reflect.Value) bool {
 	return !value.IsZero() && !slices.Contains(l.Works, fmt.Sprint(value.Interface()))
 }
 
+// problem names a value that asks for something special.
+func (l *Later) problem(at Path, f Field, value reflect.Value) Problem {
+	what := fmt.Sprintf("%q", f.Word())
+	where := at.Field(f.Word())
+	switch {
+	case f.Noun() != nil:
+		what = "the " + what + " block"
+		for first := range nounsOf(value, f, at) {
+			where = first
+			break
+		}
+	case f.Kind == FieldBody:
+		what = "the " + what + " block"
+	case value.Kind() == reflect.String:
+		what = f.Word() + " = " + quote(value.String())
+	}
+	return Problem{where, what + " is not supported yet: " + l.Text}
+}
+
 // walk visits every field of a noun and of all nouns in it, in order.
 func walk(noun reflect.Value, at Path, visit func(at Path, noun reflect.Type, f Field, value reflect.Value)) {
 	for _, f := range Fields(noun.Type()) {
 		value := noun.Field(f.Index)
 		visit(at, noun.Type(), f, value)
-		if f.Noun() == nil {
-			if inner := value; inner.Kind() == reflect.Pointer && !inner.IsNil() && inner.Elem().Kind() == reflect.Struct {
-				walk(inner.Elem(), at.Field(f.Word()), visit)
-			}
-			continue
+		for path, inner := range nounsOf(value, f, at) {
+			walk(inner, path, visit)
 		}
+	}
+}
+
+// nounsOf are the nouns that a field at a place holds, with their places.
+func nounsOf(value reflect.Value, f Field, at Path) iter.Seq2[Path, reflect.Value] {
+	return func(yield func(Path, reflect.Value) bool) {
 		switch value.Kind() {
 		case reflect.Struct:
-			walk(value, at.Field(f.HCL), visit)
+			yield(at.Field(f.Word()), value)
 		case reflect.Pointer:
-			if !value.IsNil() {
-				walk(value.Elem(), at.Field(f.HCL), visit)
+			if !value.IsNil() && value.Elem().Kind() == reflect.Struct {
+				yield(at.Field(f.Word()), value.Elem())
 			}
 		case reflect.Slice:
+			if f.Noun() == nil {
+				return
+			}
 			label := Label(f.Noun())
 			for i := range value.Len() {
-				path := at.Index(f.HCL, i)
-				if label != nil {
-					path = at.Label(f.HCL, value.Index(i).Field(label.Index).String())
+				path := at.Index(f.Word(), i)
+				if label != nil && value.Index(i).Field(label.Index).String() != "" {
+					path = at.Label(f.Word(), value.Index(i).Field(label.Index).String())
 				}
-				walk(value.Index(i), path, visit)
+				if !yield(path, value.Index(i)) {
+					return
+				}
 			}
 		case reflect.Map:
+			if f.Noun() == nil {
+				return
+			}
 			keys := value.MapKeys()
 			slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 			for _, key := range keys {
-				if inner := value.MapIndex(key); !inner.IsNil() {
-					walk(inner.Elem(), at.Label(f.HCL, key.String()), visit)
+				if inner := value.MapIndex(key); !inner.IsNil() && !yield(at.Label(f.Word(), key.String()), inner.Elem()) {
+					return
 				}
 			}
 		}

@@ -101,7 +101,7 @@ type ScalingPolicy struct {
 
 // TaskScalingPolicy is within what bounds a task's resources may be changed, and what an autoscaler should know.
 type TaskScalingPolicy struct {
-	// Label is "cpu" or "mem": what is scaled.
+	// Label is "cpu" or "mem": what is scaled. A decoded policy has it as its type alone.
 	Label string `hcl:"label,label" json:"-"`
 	// Min is the least.
 	Min *int64 `hcl:"min"`
@@ -109,8 +109,8 @@ type TaskScalingPolicy struct {
 	Max *int64 `hcl:"max"`
 	// Enabled can be false to let the autoscaler rest.
 	Enabled *bool `hcl:"enabled"`
-	// Type is vertical_cpu or vertical_mem.
-	Type string `hcl:"type"`
+	// Type is vertical_cpu or vertical_mem, by the label.
+	Type string `hcl:"type" enum:"vertical_cpu vertical_mem"`
 	// Policy is the autoscaler's own.
 	Policy map[string]any `hcl:"policy,body"`
 }

@@ -49,27 +49,23 @@ func (j *Job) Validate() Problems {
 	return v.problems
 }
 
-// Warnings lists, for the one who submits a valid job, what is allowed and probably not meant.
-func (j *Job) Warnings() []string {
-	var all []string
+// Warnings lists, for the one who submits a valid job, what is allowed and probably not meant, and what the job asks for and
+// does not get. What it must not run without is not among it: see Missing.
+func (j *Job) Warnings() Problems {
+	var all Problems
 	for i := range j.TaskGroups {
 		g := &j.TaskGroups[i]
+		at := Path("").Label("group", g.Name)
 		if j.Type == JobTypeService && g.Update != nil && g.Update.MaxParallel > g.Count && g.Count > 0 {
-			all = append(all, fmt.Sprintf("group %s: update max_parallel (%d) is greater than count (%d): a change that replaces allocations replaces all at once",
-				quote(g.Name), g.Update.MaxParallel, g.Count))
+			all.add(at.Field("update").Field("max_parallel"), "max_parallel (%d) is greater than count (%d): a change that replaces allocations replaces all at once",
+				g.Update.MaxParallel, g.Count)
 		}
 		if warning := g.disconnectWarning(); warning != "" {
-			all = append(all, warning)
+			all.add(at, "%s", warning)
 		}
 	}
-	refused, warned := j.Missing()
-	for _, p := range refused {
-		all = append(all, p.String()+"; \"job run\" refuses it")
-	}
-	for _, p := range warned {
-		all = append(all, p.String())
-	}
-	return all
+	_, warned := j.Missing()
+	return append(all, warned...)
 }
 
 // validator collects problems.
@@ -238,7 +234,7 @@ func (v *validator) migrate(at Path, j *Job, m *MigrateStrategy) {
 	if m == nil {
 		return
 	}
-	if j.Type != JobTypeService {
+	if j.RunsToEnd() || j.OnEveryNode() {
 		v.check(false, at, "Job type %q does not allow migrate block; remove it", j.Type)
 		return
 	}

@@ -22,9 +22,7 @@ var validations = []struct {
 	{"long name", func(j *Job, g *TaskGroup, t *Task) { j.Name = strings.Repeat("n", 1_000_000) },
 		[]string{`The job name "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"… is 1000000 bytes long, the limit is 128`}},
 	{"NUL in name", func(j *Job, g *TaskGroup, t *Task) { j.Name = "a\x00" }, []string{`name: Job name contains a NUL`}},
-	{"no type", func(j *Job, g *TaskGroup, t *Task) { j.Type = "x" }, []string{`type: Invalid job type: "x"; write "service", "batch" or "system"`}},
-	{"sysbatch", func(j *Job, g *TaskGroup, t *Task) { j.Type = "sysbatch"; g.Migrate = nil }, []string{`type: Job type "sysbatch" is not supported yet; write "batch" or "system"`}},
-	{"region", func(j *Job, g *TaskGroup, t *Task) { j.Region = "eu" }, []string{`region: Region "eu" does not exist: there is one region, "global"`}},
+	{"no type", func(j *Job, g *TaskGroup, t *Task) { j.Type = "x" }, []string{`type: type must be "service", "batch", "system" or "sysbatch", have "x"`}},
 	{"priority", func(j *Job, g *TaskGroup, t *Task) { j.Priority = 101 }, []string{`priority: Job priority must be between [1, 100], have 101`}},
 	{"datacenter", func(j *Job, g *TaskGroup, t *Task) { j.Datacenters = []string{""} }, []string{`datacenters: Datacenter must be non-empty string; write ["*"] for all`}},
 	{"long namespace", func(j *Job, g *TaskGroup, t *Task) { j.Namespace = strings.Repeat("n", 200) },
@@ -52,7 +50,6 @@ var validations = []struct {
 		g.Migrate = &MigrateStrategy{MaxParallel: -1, MinHealthyTime: 2, HealthyDeadline: 1}
 	}, []string{
 		`group "g" > migrate > max_parallel: MaxParallel must be >= 0 but found -1`,
-		`group "g" > migrate > health_check: HealthCheck must be "checks" or "task_states", have ""`,
 		`group "g" > migrate > min_healthy_time: MinHealthyTime must be between 0 and HealthyDeadline (1ns), have 2ns`}},
 	{"update times of the job", func(j *Job, g *TaskGroup, t *Task) { j.Update.HealthyDeadline = 0; *g.Update = j.Update }, []string{
 		`update > healthy_deadline: Healthy deadline must be greater than zero: 0s`,
@@ -76,10 +73,11 @@ var validations = []struct {
 	{"disconnect", func(j *Job, g *TaskGroup, t *Task) {
 		g.Disconnect = &DisconnectStrategy{LostAfter: -1, StopOnClientAfter: -1, Reconcile: "x"}
 	}, []string{
+		`group "g" > disconnect > reconcile: reconcile must be "best_score", "keep_original", "keep_replacement" or "longest_running", have "x"`,
 		`group "g" > disconnect > lost_after: lost_after cannot be a negative duration, have -1ns`,
 		`group "g" > disconnect > stop_on_client_after: stop_on_client_after cannot be a negative duration, have -1ns`,
 		`group "g" > disconnect: Disconnect cannot be configured with both lost_after and stop_on_client_after; remove one`,
-		`group "g" > disconnect > reconcile: Invalid reconcile option "x"; write "best_score", "keep_original", "keep_replacement" or "longest_running"`}},
+	}},
 	{"disconnect of a system job", func(j *Job, g *TaskGroup, t *Task) {
 		j.Type, g.ReschedulePolicy, g.Migrate = "system", nil, nil
 		g.Disconnect = &DisconnectStrategy{StopOnClientAfter: time.Minute, Reconcile: ReconcileBestScore}
@@ -157,7 +155,6 @@ var validations = []struct {
 		`constraint[8] > attribute: unsupported attribute "${node.region}"; write ${node.unique.id}, ${node.datacenter}, ${node.unique.name}, ${node.class}, ${node.pool}, ${attr.…} or ${meta.…}`,
 		`constraint[10]: No LTarget provided but is required by constraint; write an attribute`,
 		`constraint[11]: Operator "<" requires an RTarget; write a value`,
-		`constraint[12]: the operator "distinct_property" is not supported yet; remove the constraint`,
 		`constraint[13] > operator: Unknown constraint type "~"; write one of = != < <= > >= regexp version semver set_contains is_set is_not_set distinct_hosts`,
 		`group "g" > task "t" > constraint[0]: distinct_hosts constraints must be placed on the job or the group, not on a task`,
 	}},
@@ -202,8 +199,43 @@ func TestValidateIsQuick(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	j := decoded(t, `{"ID": "j", "Update": {"MaxParallel": 3}, "TaskGroups": [{"Name": "a", "Count": 2}, {"Name": "b", "Count": 3}, {"Name": "c", "Count": 0}]}`)
-	want := []string{`group "a": update max_parallel (3) is greater than count (2): a change that replaces allocations replaces all at once`}
-	if have := j.Warnings(); !reflect.DeepEqual(have, want) {
+	want := `group "a" > update > max_parallel: max_parallel (3) is greater than count (2): a change that replaces allocations replaces all at once`
+	if have := j.Warnings().Lines(); have != want {
 		t.Errorf("have %q", have)
+	}
+}
+
+// What there is not yet is told by name: what the job must not run without apart from the rest, which is told once.
+func TestMissing(t *testing.T) {
+	j := decoded(t, `{"ID": "j", "Type": "sysbatch", "Region": "eu", "Multiregion": {"Regions": []}, "TaskGroups": [
+		{"Name": "a", "Volumes": {"y": {"Type": "host"}, "x": null}, "Constraints": [{"LTarget": "${attr.x}", "Operand": "distinct_property"}, {"LTarget": "${attr.x}"}],
+			"Networks": [{"ReservedPorts": [{"Label": "p", "Value": 1, "HostNetwork": "other"}]}],
+			"Tasks": [{"Name": "t", "Leader": true, "Templates": [{"DestPath": "x"}], "Actions": [{"Name": "n"}], "Resources": {"IOPS": 5}}]},
+		{"Name": "b", "Networks": [{"Mode": "host"}], "Tasks": [{"Name": "u", "Actions": [{"Name": "n"}, {"Name": "m"}], "Resources": {"NUMA": {"Affinity": "none"}}}]}]}`)
+	refused, warned := j.Missing()
+	want := `region: region = "eu" is not supported yet: there is one region, "global"
+type: type = "sysbatch" is not supported yet: it would be planned as another type
+group "a" > constraint[0] > operator: operator = "distinct_property" is not supported yet: instances would not be kept apart
+group "a" > network[0] > port "p" > host_network: host_network = "other" is not supported yet: the port would be on another network
+group "a" > volume "y": the "volume" block is not supported yet: the tasks' data would be missing
+group "a" > task "t" > template[0]: the "template" block is not supported yet: the task's files would be missing
+group "a" > task "t" > leader: "leader" is not supported yet: the other tasks would not end with it
+multiregion: the "multiregion" block is not supported yet: there is one region; remove the block`
+	if refused.Lines() != want {
+		t.Errorf("refused\n%s", refused.Lines())
+	}
+	want = `group "a" > task "t" > resources > iops: "iops" is not supported yet: it is an old setting without effect
+group "a" > task "t" > action "n": the "action" block is not supported yet: they cannot be run (the same in another place)`
+	if warned.Lines() != want {
+		t.Errorf("warned\n%s", warned.Lines())
+	}
+}
+
+// TestLatersAreFields: a row of the table that names no field would never match.
+func TestLatersAreFields(t *testing.T) {
+	for _, l := range Laters() {
+		if _, ok := l.Noun.FieldByName(l.Field); !ok || l.Text == "" || strings.HasSuffix(l.Text, ".") {
+			t.Errorf("%s.%s: %q", l.Noun.Name(), l.Field, l.Text)
+		}
 	}
 }

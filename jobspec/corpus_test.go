@@ -46,7 +46,11 @@ func parseFile(t *testing.T, path string) (*cluster.Job, error) {
 	if _, err := os.Stat(base + ".vars"); err == nil {
 		c.VariableFiles = []jobspec.File{read(base + ".vars")}
 	}
-	return jobspec.Parse(c)
+	result, err := jobspec.Parse(c)
+	if err != nil {
+		return nil, err
+	}
+	return result.Job, nil
 }
 
 func TestCorpusValid(t *testing.T) {

@@ -10,14 +10,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
-
-	"github.com/a43e60e4/cluster"
 )
 
 // maxDiagnostics is how many problems are shown; a file of nonsense has thousands.
 const maxDiagnostics = 50
 
-// Diagnostic is one problem of a job file.
+// Diagnostic is one thing to say about a job file.
 type Diagnostic struct {
 	File         string
 	Line, Column int    // counted from 1
@@ -36,7 +34,7 @@ func (d Diagnostic) String() string {
 	return text
 }
 
-// Diagnostics is everything that is wrong with a job file, in the order of the files.
+// Diagnostics are in the order of the files.
 type Diagnostics []Diagnostic
 
 // Error shows the problems one below the other.
@@ -55,11 +53,11 @@ func (d Diagnostics) Error() string {
 	return b.String()
 }
 
-// failure is the error of a parser that found problems.
-func (p *parser) failure() error {
+// diagnostics are the errors among what was found, each once, in order.
+func (p *parser) diagnostics(diags hcl.Diagnostics) Diagnostics {
 	var all Diagnostics
 	seen := map[string]bool{}
-	for _, diag := range p.diags {
+	for _, diag := range diags {
 		if diag.Severity != hcl.DiagError {
 			continue
 		}
@@ -72,7 +70,7 @@ func (p *parser) failure() error {
 	slices.SortStableFunc(all, func(a, b Diagnostic) int {
 		return cmp.Or(cmp.Compare(p.place(a), p.place(b)), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return cluster.Errorf(cluster.CodeInvalid, "%w", all)
+	return all
 }
 
 // place orders files: what is wrong with values comes before the job file.

@@ -42,13 +42,21 @@ type Config struct {
 	Random io.Reader
 }
 
+// Result is a valid job and what there is to say about it.
+type Result struct {
+	// Job is complete but for what is the server's to choose: see cluster.DecodeDraft.
+	Job *cluster.Job
+	// Refused is what the job asks for and must not run without. Servers refuse a job with any.
+	Refused Diagnostics
+	// Warnings are what is probably not meant, and what the job asks for and does not get.
+	Warnings Diagnostics
+}
+
 // Parse reads a job file into a valid job. It touches nothing but the files that file functions name.
-//
-// The job is complete but for what is the server's to choose: see cluster.DecodeDraft.
 //
 // The error wraps Diagnostics and has CodeInvalid, or is of CodeTooLarge. Its text is for people: one paragraph for
 // each problem, with file, line and the line itself.
-func Parse(c Config) (*cluster.Job, error) {
+func Parse(c Config) (*Result, error) {
 	for _, f := range slices.Concat([]File{c.File}, c.VariableFiles) {
 		if err := cluster.CheckJobSize(f.Name, len(f.Text)); err != nil {
 			return nil, err
@@ -62,9 +70,10 @@ func Parse(c Config) (*cluster.Job, error) {
 	}
 	job := p.file()
 	if p.diags.HasErrors() {
-		return nil, p.failure()
+		return nil, cluster.Errorf(cluster.CodeInvalid, "%w", p.diagnostics(p.diags))
 	}
-	return job, nil
+	refused, _ := job.Missing()
+	return &Result{job, p.located(refused), p.located(job.Warnings())}, nil
 }
 
 // parser is the work on one job file.
@@ -181,7 +190,7 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 	}
 	if problems, ok := errors.AsType[cluster.Problems](err); ok {
 		for _, problem := range problems {
-			p.locate(problem)
+			p.diags = append(p.diags, p.locate(problem))
 		}
 	} else if err != nil {
 		p.problem(block.DefRange, "Invalid job", err.Error())
@@ -190,17 +199,25 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 }
 
 // locate turns a problem of the job into one of the file.
-func (p *parser) locate(problem cluster.Problem) {
+func (p *parser) locate(problem cluster.Problem) *hcl.Diagnostic {
 	text := problem.Text
 	at := problem.Path
 	for {
 		if where, ok := p.ranges[at]; ok {
-			p.problem(where, "", text)
-			return
+			return &hcl.Diagnostic{Severity: hcl.DiagError, Detail: text, Subject: &where}
 		}
 		text = string(problem.Path) + ": " + problem.Text // the value is a default: name it
 		at = at.Parent()
 	}
+}
+
+// located are problems of the job as those of the file.
+func (p *parser) located(problems cluster.Problems) Diagnostics {
+	var diags hcl.Diagnostics
+	for _, problem := range problems {
+		diags = append(diags, p.locate(problem))
+	}
+	return p.diagnostics(diags)
 }
 
 func (p *parser) problem(at hcl.Range, summary, detail string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,7 +57,8 @@ func scenario(t *testing.T, path string) jobspec.Config {
 	return c
 }
 
-// TestFiles parses every job file of testdata. NAME.json is the job it must give, NAME.err the error.
+// TestFiles parses every job file of testdata. NAME.json is the job it must give and NAME.warn what is said about it, or
+// NAME.err the error.
 func TestFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.hcl")
 	if err != nil || len(files) == 0 {
@@ -65,15 +67,21 @@ func TestFiles(t *testing.T) {
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			base := strings.TrimSuffix(path, ".hcl")
-			job, err := jobspec.Parse(scenario(t, path))
-			have := map[string][]byte{base + ".json": nil, base + ".err": nil}
+			result, err := jobspec.Parse(scenario(t, path))
+			have := map[string][]byte{base + ".json": nil, base + ".err": nil, base + ".warn": nil}
 			if err != nil {
 				if cluster.CodeOf(err) != cluster.CodeInvalid {
 					t.Errorf("code %q", cluster.CodeOf(err))
 				}
 				have[base+".err"] = []byte(err.Error() + "\n")
 			} else {
-				have[base+".json"] = said(t, job)
+				have[base+".json"] = said(t, result.Job)
+				if len(result.Refused) > 0 {
+					have[base+".warn"] = []byte("refused:\n" + result.Refused.Error() + "\n")
+				}
+				if len(result.Warnings) > 0 {
+					have[base+".warn"] = fmt.Append(have[base+".warn"], "warnings:\n", result.Warnings.Error(), "\n")
+				}
 			}
 			for name, text := range have {
 				compare(t, name, text)
@@ -150,11 +158,12 @@ func TestServerReadsTheSameJob(t *testing.T) {
 		t.Fatalf("no jobs: %v", err)
 	}
 	for _, path := range files {
-		job, err := jobspec.Parse(scenario(t, strings.TrimSuffix(path, ".json")+".hcl"))
+		result, err := jobspec.Parse(scenario(t, strings.TrimSuffix(path, ".json")+".hcl"))
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
+		job := result.Job
 		raw, err := json.Marshal(job)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +177,16 @@ func TestServerReadsTheSameJob(t *testing.T) {
 			t.Errorf("%s: datacenters %v and node pool %q after admission", path, stored.Datacenters, stored.NodePool)
 		}
 		stored.Datacenters, stored.NodePool = job.Datacenters, job.NodePool
+		for g := range job.TaskGroups {
+			for i, service := range job.TaskGroups[g].AllServices() {
+				if have := stored.TaskGroups[g].AllServices()[i]; strings.Contains(service.Name, "${TASK") {
+					if strings.Contains(have.Name, "${TASK") {
+						t.Errorf("%s: the service is still called %s after admission", path, have.Name)
+					}
+					have.Name = service.Name
+				}
+			}
+		}
 		if again := said(t, stored); !bytes.Equal(again, said(t, job)) {
 			t.Errorf("%s: the server reads\n%s", path, again)
 		}
@@ -252,12 +271,12 @@ func FuzzParse(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		job, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "fuzz.hcl", Text: text}})
+		result, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "fuzz.hcl", Text: text}})
 		if err != nil && cluster.CodeOf(err) == cluster.CodeInternal {
 			t.Errorf("no code: %v", err)
 		}
-		if err == nil && job.Validate() != nil {
-			t.Errorf("the job is not valid: %v", job.Validate())
+		if err == nil && result.Job.Validate() != nil {
+			t.Errorf("the job is not valid: %v", result.Job.Validate())
 		}
 	})
 }

@@ -311,8 +311,8 @@ func (p *parser) element(tree map[string]any, f cluster.Field, b place, path clu
 		where = path.Label(b.Type, b.Labels[0])
 	}
 	p.ranges[where] = b.DefRange
-	if label != nil {
-		p.ranges[where.Field(label.HCL)] = b.DefRange
+	if label != nil { // a completed job may not have the label any more
+		p.ranges[where.Field(label.HCL)], p.ranges[path.Index(b.Type, index)] = b.DefRange, b.DefRange
 	}
 	element := p.noun(b, inner, where)
 	if label != nil {

@@ -325,6 +325,27 @@ func TestValidationListsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What there is not yet is accepted by validation and by parsing, which say it; a job that must not run without it is not registered.
+func TestWhatThereIsNotYetIsToldOrRefused(t *testing.T) {
+	w := newWorld(t)
+	with := func(more string) string { return strings.Replace(jobText("web"), `{`, `{`+more+`, `, 1) }
+	const refused = `periodic: the \"periodic\" block is not supported yet`
+	const warned = `all_at_once: \"all_at_once\" is not supported yet`
+	for _, c := range []struct {
+		verb, body, want string
+		status           int
+	}{
+		{"/v1/jobs", `{"Job": ` + with(`"Periodic": {"Specs": ["@daily"]}`) + `}`, `periodic: the "periodic" block is not supported yet`, 500},
+		{"/v1/validate/job", `{"Job": ` + with(`"Periodic": {"Specs": ["@daily"]}, "AllAtOnce": true`) + `}`, `"ValidationErrors":null,"Error":"","Warnings":"` + refused, 200},
+		{"/v1/validate/job", `{"Job": ` + with(`"AllAtOnce": true`) + `}`, `"Warnings":"` + warned, 200},
+		{"/v1/jobs", `{"Job": ` + with(`"AllAtOnce": true`) + `}`, `"Warnings":"` + warned, 200},
+	} {
+		if got := w.ask("PUT", c.verb, c.body); got.status != c.status || !strings.Contains(got.body, c.want) {
+			t.Errorf("%s %s: %d %s", c.verb, c.body, got.status, got.body)
+		}
+	}
+}
+
 func TestServersReadJobFiles(t *testing.T) {
 	w := newWorld(t)
 	job, err := w.client.ParseJob(context.Background(), api.JobParseRequest{JobHCL: `

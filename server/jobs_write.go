@@ -34,7 +34,7 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if err := r.place(job, req.Namespace, req.Region); err != nil {
 		return written{}, err
 	}
-	if err := refuse(job.Validate()); err != nil {
+	if err := admitJob(job); err != nil {
 		return written{}, err
 	}
 	if r.route == api.JobRegister && r.arg != job.ID {
@@ -63,7 +63,7 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 		return written{}, err
 	}
 	return written{api.JobRegisterResponse{
-		EvalID: result.EvalID, EvalCreateIndex: result.Index, JobModifyIndex: result.JobModifyIndex,
+		EvalID: result.EvalID, EvalCreateIndex: result.Index, JobModifyIndex: result.JobModifyIndex, Warnings: job.Warnings().Lines(),
 		Meta: api.Meta{Index: result.Index, KnownLeader: true},
 	}, result.Index}, nil
 }
@@ -90,6 +90,15 @@ func admissible(raw json.RawMessage) (*cluster.Job, error) {
 		return nil, refuse(problems)
 	}
 	return job, err
+}
+
+// admitJob refuses a job that is not valid, or that asks for what it must not run without and cannot have.
+func admitJob(job *cluster.Job) error {
+	problems := job.Validate()
+	if len(problems) == 0 {
+		problems, _ = job.Missing()
+	}
+	return refuse(problems)
 }
 
 // refuse is nil if there are no problems, else the refusal of the job that has them.
@@ -232,6 +241,9 @@ func (h *apiHandler) validateJob(r *request) (any, error) {
 	}
 	if len(problems) > 0 {
 		response.Error = problems.Error()
+	} else {
+		missing, _ := job.Missing()
+		response.Warnings = append(missing, job.Warnings()...).Lines()
 	}
 	return response, nil
 }
@@ -249,11 +261,11 @@ func parseJob(r *request) (any, error) {
 	if req.Variables != "" {
 		config.VariableFiles = []jobspec.File{{Name: "input.vars", Text: []byte(req.Variables)}}
 	}
-	job, err := jobspec.Parse(config)
+	parsed, err := jobspec.Parse(config)
 	if err != nil {
 		return nil, cluster.Errorf(cluster.CodeOf(err), "Failed to parse job: %w", err)
 	}
-	return job, nil
+	return parsed.Job, nil
 }
 
 // requestID names a write so that a repetition does no harm; "" where the caller gave none or one too long to keep.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,7 +50,11 @@ func runJob(c *call) error {
 		return err
 	}
 	if c.Bool("output") {
+		c.out.warnJob(append(file.refused, file.warnings...))
 		return c.out.json(map[string]any{"Job": file.job})
+	}
+	if len(file.refused) > 0 {
+		return cluster.Errorf(cluster.CodeRejected, "%s", strings.Join(file.refused, "\n"))
 	}
 	options := api.RegisterOptions{Submission: file.submission, PreserveCounts: c.Bool("preserve-counts")}
 	if text := c.String("check-index"); text != "" {
@@ -72,9 +77,7 @@ func runJob(c *call) error {
 	if err != nil {
 		return err
 	}
-	if answer.Warnings != "" {
-		c.out.line("%s\n%s", c.out.bold("Job Warnings:"), answer.Warnings)
-	}
+	c.out.warnJob(file.with(answer.Warnings))
 	if c.Bool("detach") {
 		c.out.line("Job registration successful\nEvaluation ID: %s", answer.EvalID)
 		return nil
@@ -100,6 +103,11 @@ func (p *program) jobValidate(name string) *cli.Command {
 				return err
 			}
 			answer, err := client.ValidateJob(c.ctx(), file.job)
+			if err == nil {
+				c.out.warnJob(append(file.refused, file.with(answer.Warnings)...))
+			} else {
+				c.out.warnJob(append(file.refused, file.warnings...))
+			}
 			if away, ok := errors.AsType[*unreachable](c.explain(err)); ok {
 				c.out.line("Job validation successful, without the cluster's part: no agent answers at %s", away.address)
 				return nil
@@ -111,9 +119,6 @@ func (p *program) jobValidate(name string) *cli.Command {
 				problems := strings.Join(append(answer.ValidationErrors, answer.Error), "\n")
 				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.TrimSpace(problems))
 			}
-			if answer.Warnings != "" {
-				c.out.line("%s\n%s", c.out.bold("Job Warnings:"), answer.Warnings)
-			}
 			c.out.line("Job validation successful")
 			return nil
 		},
@@ -124,6 +129,21 @@ func (p *program) jobValidate(name string) *cli.Command {
 type jobFile struct {
 	job        *cluster.Job
 	submission *api.JobSubmission
+	refused    []string // what it asks for and must not run without, each with its place
+	warnings   []string // what else there is to say about it, each with its place
+}
+
+// with is the file's warnings, and those of a server that the file does not have.
+func (f jobFile) with(server string) []string {
+	all := f.warnings
+	refused, _ := f.job.Missing()
+	here := strings.Split(append(refused, f.job.Warnings()...).Lines(), "\n")
+	for line := range strings.Lines(server) {
+		if line = strings.TrimRight(line, "\n"); line != "" && !slices.Contains(here, line) {
+			all = append(all, line)
+		}
+	}
+	return all
 }
 
 // readJobFile reads a job file as the flags of jobFileFlags say. The job is in the namespace that was chosen, unless
@@ -133,24 +153,24 @@ func readJobFile(c *call, name string) (jobFile, error) {
 	if err != nil {
 		return jobFile{}, fmt.Errorf("read job file: %w", err)
 	}
-	submission := &api.JobSubmission{Source: string(text), Format: "hcl2"}
-	var job *cluster.Job
+	file := jobFile{submission: &api.JobSubmission{Source: string(text), Format: "hcl2"}}
 	if c.Bool("json") {
-		submission.Format = "json"
-		job, err = jobOfJSON(text)
+		file.submission.Format = "json"
+		err = file.readJSON(text)
 	} else {
-		job, err = jobOfHCL(c, shown, text, submission)
+		err = file.readHCL(c, shown, text)
 	}
 	if err != nil {
 		return jobFile{}, err
 	}
+	job := file.job
 	if job.Namespace == cluster.DefaultNamespace {
 		job.Namespace = c.setting("namespace", "NAMESPACE", job.Namespace)
 	}
 	if job.Namespace == cluster.AllNamespaces {
 		return jobFile{}, fmt.Errorf("read job file %s: a job is in one namespace: choose it with -namespace", shown)
 	}
-	return jobFile{job, submission}, nil
+	return file, nil
 }
 
 // readInput reads a file, or standard input for "-", no further than a job may be long.
@@ -169,10 +189,10 @@ func readInput(c *call, name string) (text []byte, shown string, err error) {
 	return text, shown, err
 }
 
-// jobOfJSON reads a job, or an object that holds one as the API's do.
-func jobOfJSON(text []byte) (*cluster.Job, error) {
+// readJSON reads a job, or an object that holds one as the API's do.
+func (f *jobFile) readJSON(text []byte) error {
 	if err := cluster.CheckJobSize("job", len(text)); err != nil {
-		return nil, err
+		return err
 	}
 	var wrapper struct{ Job json.RawMessage }
 	if err := json.Unmarshal(text, &wrapper); err == nil && len(bytes.TrimSpace(wrapper.Job)) > 0 {
@@ -180,12 +200,24 @@ func jobOfJSON(text []byte) (*cluster.Job, error) {
 	}
 	job, err := cluster.DecodeJob(text)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return job, job.Validate().Err()
+	f.job = job
+	refused, _ := job.Missing()
+	f.refused, f.warnings = texts(refused), texts(job.Warnings())
+	return job.Validate().Err()
 }
 
-func jobOfHCL(c *call, name string, text []byte, submission *api.JobSubmission) (*cluster.Job, error) {
+// texts are things to say as a person reads them.
+func texts[T fmt.Stringer](list []T) []string {
+	all := make([]string, len(list))
+	for i, one := range list {
+		all[i] = one.String()
+	}
+	return all
+}
+
+func (f *jobFile) readHCL(c *call, name string, text []byte) error {
 	dir := "."
 	if name != "<stdin>" {
 		dir = filepath.Dir(name)
@@ -201,18 +233,23 @@ func jobOfHCL(c *call, name string, text []byte, submission *api.JobSubmission) 
 	for _, v := range c.StringSlice("var") {
 		key, value, found := strings.Cut(v, "=")
 		if !found || key == "" {
-			return nil, fmt.Errorf("read flag -var %q: want -var NAME=VALUE", clip(v))
+			return fmt.Errorf("read flag -var %q: want -var NAME=VALUE", clip(v))
 		}
 		config.Variables[key] = value
 	}
 	for _, path := range c.StringSlice("var-file") {
 		values, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("read variables: %w", err)
+			return fmt.Errorf("read variables: %w", err)
 		}
 		config.VariableFiles = append(config.VariableFiles, jobspec.File{Name: path, Text: values})
-		submission.Variables += strings.TrimRight(string(values), "\n") + "\n"
+		f.submission.Variables += strings.TrimRight(string(values), "\n") + "\n"
 	}
-	submission.VariableFlags = config.Variables
-	return jobspec.Parse(config)
+	f.submission.VariableFlags = config.Variables
+	result, err := jobspec.Parse(config)
+	if err != nil {
+		return err
+	}
+	f.job, f.refused, f.warnings = result.Job, texts(result.Refused), texts(result.Warnings)
+	return nil
 }

@@ -110,6 +110,13 @@ func (o *output) rows(rows [][]string) []string {
 	return lines
 }
 
+// warnJob prints what there is to say about a job where it does not get into what a program reads.
+func (o *output) warnJob(list []string) {
+	if len(list) > 0 {
+		fmt.Fprintln(o.errors, printable("Job Warnings:\n"+strings.Join(list, "\n")))
+	}
+}
+
 func orNone(text string) string {
 	if text == "" {
 		return none
