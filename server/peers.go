@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 const (
 	// mostVoters is how many servers decide at most; more make every decision slower and none safer.
 	mostVoters = 5
-	// forgetDead is after how long a server that is gone loses its seat with nobody to take it.
+	// forgetDead is after how long a server that is gone loses its seat with nobody to take it. One leader must have missed it
+	// for all of that time, by its own count: clocks jump.
 	forgetDead = 24 * time.Hour
 	// maxLag is how many entries a server may be behind to become a voter.
 	maxLag = 500
@@ -31,7 +33,7 @@ type peer struct {
 	voter   bool
 	living  bool
 	left    bool
-	dead    time.Duration // for how long it is not living
+	dead    time.Duration // for how long this leader has known that it is not living
 	caught  bool          // living and not far behind
 }
 
@@ -112,17 +114,40 @@ func nextSeating(peers []peer, self cluster.ID) seating {
 	return seating{}
 }
 
+// missed remembers since when a leader has missed servers, in time since it began to lead.
+type missed map[cluster.ID]time.Duration
+
+// count says of each peer for how long it has been missed.
+func (m missed) count(peers []peer, now time.Duration) {
+	gone := make(map[cluster.ID]bool, len(peers))
+	for i := range peers {
+		p := &peers[i]
+		if p.dead = 0; p.living {
+			continue
+		}
+		gone[p.id] = true
+		since, known := m[p.id]
+		if !known {
+			since, m[p.id] = now, now
+		}
+		p.dead = now - since
+	}
+	maps.DeleteFunc(m, func(id cluster.ID, _ time.Duration) bool { return !gone[id] })
+}
+
 // driveServers keeps as many living servers voting as is good, until ctx ends.
 func (s *Server) driveServers(ctx context.Context) error {
 	if s.config.Members == nil {
 		return nil
 	}
+	gone, began := missed{}, time.Now() // whose difference to a later moment does not jump with the clock
 	for ctx.Err() == nil {
 		changed := s.membersChanged()
-		peers, next, err := s.peers(ctx, time.Now())
+		peers, next, err := s.peers(ctx)
 		if err != nil {
 			return err
 		}
+		gone.count(peers, time.Since(began))
 		if change := nextSeating(peers, s.config.Identity.ID()); change.verb != seatNone {
 			if err := s.seat(ctx, change); err != nil {
 				return err
@@ -165,7 +190,7 @@ func (s *Server) seat(ctx context.Context, change seating) error {
 }
 
 // peers are the servers of Raft's configuration and of gossip, in the order of their IDs, and after how long to look again.
-func (s *Server) peers(ctx context.Context, now time.Time) ([]peer, time.Duration, error) {
+func (s *Server) peers(ctx context.Context) ([]peer, time.Duration, error) {
 	future := s.replica.raft.GetConfiguration()
 	if err := future.Error(); err != nil {
 		return nil, 0, explain(err)
@@ -180,7 +205,6 @@ func (s *Server) peers(ctx context.Context, now time.Time) ([]peer, time.Duratio
 		p := peer{id: id, address: string(server.Address), seated: true, voter: server.Suffrage == raft.Voter}
 		if m, met := members[id]; met {
 			p.living, p.left = m.State == cluster.MemberAlive, m.State == cluster.MemberLeft || m.Left
-			p.dead = now.Sub(time.Unix(0, m.Since))
 		}
 		if id == s.config.Identity.ID() {
 			p.living, p.left = true, false

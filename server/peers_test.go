@@ -69,6 +69,45 @@ func TestServersTakeAndLoseTheirSeats(t *testing.T) {
 	}
 }
 
+// TestADeadServerIsCountedByItsLeader shows that a seat is lost after a day of one leader's own count, whatever the wall clock says.
+func TestADeadServerIsCountedByItsLeader(t *testing.T) {
+	self, gone := cluster.ID{1}, missed{}
+	look := func(servers string, now time.Duration) string {
+		peers := seats(servers) // which says how long they are dead by some clock: that does not count
+		gone.count(peers, now)
+		change := nextSeating(peers, self)
+		if change.verb == seatNone {
+			return ""
+		}
+		return fmt.Sprintf("%s %d", change.verb, change.peer.id[0])
+	}
+	const day = forgetDead
+	for _, step := range []struct {
+		servers string
+		now     time.Duration
+		want    string
+	}{
+		{"VVo", 0, ""}, // the clock says that it is a day
+		{"VVo", day - time.Second, ""},
+		{"VVV", day - time.Second/2, ""}, // it was there for a moment
+		{"VVo", day, ""},
+		{"VVo", 2*day - time.Second, ""},
+		{"VVo", 2 * day, "remove 3"},
+		{"VVv", 2 * day, "remove 3"},
+	} {
+		if got := look(step.servers, step.now); got != step.want {
+			t.Errorf("%s after %v: %q, want %q", step.servers, step.now, got, step.want)
+		}
+	}
+	gone = missed{} // of the next leader
+	if got := look("VVo", 3*day); got != "" {
+		t.Errorf("a new leader: %q", got)
+	}
+	if look("VV", 3*day); len(gone) > 0 {
+		t.Errorf("servers without a seat are remembered: %v", gone)
+	}
+}
+
 // TestSeatsComeToRest starts from any servers and carries out what is decided until nothing is. It shows that this ends, that
 // the living keep a majority that they had, and that the number of voters is one, two or odd if all who live have caught up.
 func TestSeatsComeToRest(t *testing.T) {
