@@ -25,17 +25,21 @@ import (
 )
 
 const (
-	maxJoinRequest  = 16 << 10 // bytes of a body
-	joinReadTime    = 5 * time.Second
-	joinWriteTime   = 15 * time.Second
-	joinEnding      = time.Second
-	refusalInterval = time.Minute // between two lines of the log about refusals
+	maxJoinRequest = 16 << 10 // bytes of a body
+	joinReadTime   = 5 * time.Second
+	joinWriteTime  = 15 * time.Second
+	joinEnding     = time.Second
+	// maxStrangers and maxStrangersPerHost bound the connections of strangers after their handshakes. What comes beyond
+	// is closed at once; who wants to join tries again. Many nodes may stand behind one address.
+	maxStrangers, maxStrangersPerHost = 256, 32
+	refusalInterval                   = time.Minute // between two lines of the log about refusals
 )
 
 // JoinPort answers strangers: nodes that want to join, and members whose certificate has expired.
 type JoinPort struct {
 	JoinPortConfig
 	gate     gate
+	crowd    *link.Crowd // who is connected
 	refused  atomic.Uint64
 	admitted atomic.Uint64
 	quiet    quietness
@@ -50,7 +54,9 @@ type JoinPortConfig struct {
 }
 
 // NewJoinPort makes a port that answers nothing before Run.
-func NewJoinPort(c JoinPortConfig) *JoinPort { return &JoinPort{JoinPortConfig: c} }
+func NewJoinPort(c JoinPortConfig) *JoinPort {
+	return &JoinPort{JoinPortConfig: c, crowd: link.NewCrowd(maxStrangers, maxStrangersPerHost)}
+}
 
 // Figures are for HTTPConfig.Figures.
 func (p *JoinPort) Figures() []Figure {
@@ -75,7 +81,7 @@ func (p *JoinPort) Run(ctx context.Context) error {
 	}
 	server.SetKeepAlivesEnabled(false)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(plainListener{p.Listener}) }()
+	go func() { served <- server.Serve(strangers{p.Listener, p}) }()
 	select {
 	case <-ctx.Done():
 	case err := <-served:
@@ -93,25 +99,48 @@ func (p *JoinPort) Run(ctx context.Context) error {
 	return nil
 }
 
-// plainListener hides from http.Server that connections are TLS: it would look for its own protocols in them.
-type plainListener struct{ net.Listener }
-
-// Accept waits for the next connection.
-func (l plainListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return plainConn{conn}, nil
+// strangers are the port's connections, as many as may be at once. They hide from http.Server that they are TLS: it would look
+// for its own protocols in them.
+type strangers struct {
+	net.Listener
+	port *JoinPort
 }
 
-type plainConn struct{ net.Conn }
+// Accept waits for the next connection for which there is room.
+func (l strangers) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		host := link.HostOf(conn.RemoteAddr())
+		if l.port.crowd.Enter(host) {
+			return &plainConn{Conn: conn, leave: func() { l.port.crowd.Leave(host) }}, nil
+		}
+		l.port.refused.Add(1)
+		l.port.Logger.Debug("connection refused: too many of those who want to join", "peer", host.String())
+		conn.Close()
+	}
+}
+
+// plainConn is a stranger's connection.
+type plainConn struct {
+	net.Conn
+	leave func()
+	once  sync.Once // calls leave
+}
+
+// Close ends the connection and makes room for another.
+func (c *plainConn) Close() error {
+	defer c.once.Do(c.leave)
+	return c.Conn.Close()
+}
 
 type strangerKey struct{}
 
 // shown is the certificate with which the caller shook hands; its key is the caller's, all else is what it says.
 func shown(r *http.Request) (*x509.Certificate, error) {
-	if conn, ok := r.Context().Value(strangerKey{}).(plainConn); ok {
+	if conn, ok := r.Context().Value(strangerKey{}).(*plainConn); ok {
 		if t, ok := conn.Conn.(*tls.Conn); ok {
 			if chain := t.ConnectionState().PeerCertificates; len(chain) > 0 {
 				return chain[0], nil

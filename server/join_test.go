@@ -697,6 +697,62 @@ func TestTheGateKeepsAFloodShort(t *testing.T) {
 	}
 }
 
+// TestStrangersAreFew shows that who keeps connections open after the handshake shuts out himself alone, and only for as long.
+func TestStrangersAreFew(t *testing.T) {
+	first := newTown(t).found()
+	key, _, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, err := pki.SelfSigned(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(from string) net.Conn {
+		t.Helper()
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		conn, err := tls.DialWithDialer(dialer, "tcp", first.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{link.ProtocolJoin}, Certificates: []tls.Certificate{proof}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	// answered reports whether a request gets an answer, or the connection just ends.
+	answered := func(conn net.Conn) bool {
+		conn.SetDeadline(time.Now().Add(joinWriteTime))
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: cluster\r\n\r\n")
+		_, err := conn.Read(make([]byte, 1))
+		return err == nil
+	}
+	// Of one more than may be kept, one ends at once; which one is chance.
+	var kept []net.Conn
+	ended := make(chan struct{}, maxStrangersPerHost+1)
+	began := time.Now()
+	for range maxStrangersPerHost + 1 {
+		conn := dial("127.0.0.1")
+		kept = append(kept, conn)
+		go func() {
+			conn.Read(make([]byte, 1))
+			ended <- struct{}{}
+		}()
+	}
+	<-ended
+	if took := time.Since(began); took > joinReadTime/2 {
+		t.Errorf("one host may keep any number of connections: the first ends after %v", took)
+	}
+	if !answered(dial("127.0.0.2")) {
+		t.Error("one host shuts out another")
+	}
+	for _, conn := range kept {
+		conn.Close()
+	}
+	for range maxStrangersPerHost {
+		<-ended
+	}
+	first.eventually("room", func() bool { return answered(dial("127.0.0.1")) })
+}
+
 func FuzzJoinRequest(f *testing.F) {
 	good, _ := json.Marshal(link.JoinRequest{Node: cluster.ID{1}, Name: "n", Role: pki.RoleClient, Token: "0102", Secret: []byte{1}})
 	f.Add(good)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -33,7 +32,7 @@ type Port struct {
 	http    *queue
 	join    *queue
 	beats   *queue
-	shaking handshakes
+	shaking *Crowd // who has not yet shown who it is
 }
 
 // PortConfig is what a Port is made of.
@@ -50,7 +49,7 @@ type PortConfig struct {
 // NewPort makes a port that accepts nothing before Run.
 func NewPort(c PortConfig) *Port {
 	at := c.Listener.Addr()
-	return &Port{PortConfig: c, raft: newQueue(at), http: newQueue(at), join: newQueue(at), beats: newQueue(at), shaking: handshakes{hosts: map[netip.Addr]int{}}}
+	return &Port{PortConfig: c, raft: newQueue(at), http: newQueue(at), join: newQueue(at), beats: newQueue(at), shaking: NewCrowd(maxHandshakes, maxHandshakesPerHost)}
 }
 
 // Raft hands out connections of servers that are members of the replicated log.
@@ -96,14 +95,14 @@ func (w *Port) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		host := hostOf(conn.RemoteAddr())
-		if !w.shaking.begin(host) {
+		host := HostOf(conn.RemoteAddr())
+		if !w.shaking.Enter(host) {
 			w.Logger.Debug("connection refused: too many that have not shown who they are", "peer", host.String())
 			conn.Close()
 			continue
 		}
 		group.Go(func() error {
-			defer w.shaking.end(host)
+			defer w.shaking.Leave(host)
 			w.admit(ctx, tls.Server(conn, config))
 			return nil
 		})
@@ -163,47 +162,6 @@ func (w *Port) config() *tls.Config {
 		return members, nil
 	}
 	return config
-}
-
-// handshakes counts those going on, by host.
-type handshakes struct {
-	mu    sync.Mutex // guards what follows
-	hosts map[netip.Addr]int
-	total int
-}
-
-// begin counts one in, if there is room.
-func (h *handshakes) begin(host netip.Addr) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.total >= maxHandshakes || h.hosts[host] >= maxHandshakesPerHost {
-		return false
-	}
-	h.total++
-	h.hosts[host]++
-	return true
-}
-
-func (h *handshakes) end(host netip.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.total--
-	if h.hosts[host]--; h.hosts[host] == 0 {
-		delete(h.hosts, host)
-	}
-}
-
-// hostOf is who connects. Of IPv6 addresses it is the network, which is what one host has.
-func hostOf(address net.Addr) netip.Addr {
-	tcp, ok := address.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	host := tcp.AddrPort().Addr().Unmap()
-	if prefix, err := host.WithZone("").Prefix(64); host.Is6() && err == nil {
-		return prefix.Addr()
-	}
-	return host
 }
 
 // queue is a net.Listener whose connections are put in by somebody else.

@@ -216,27 +216,27 @@ func TestGarbageOnTheWireIsIgnored(t *testing.T) {
 }
 
 func TestSlowHandshakesShutNobodyElseOut(t *testing.T) {
-	h := handshakes{hosts: map[netip.Addr]int{}}
+	h := NewCrowd(maxHandshakes, maxHandshakesPerHost)
 	flooder := netip.MustParseAddr("192.0.2.1")
 	for range maxHandshakesPerHost {
-		if !h.begin(flooder) {
+		if !h.Enter(flooder) {
 			t.Fatal("refused below the limit")
 		}
 	}
-	if h.begin(flooder) {
+	if h.Enter(flooder) {
 		t.Error("no limit per host")
 	}
-	if other := netip.MustParseAddr("192.0.2.2"); !h.begin(other) {
+	if other := netip.MustParseAddr("192.0.2.2"); !h.Enter(other) {
 		t.Error("one host shuts out another")
 	} else {
-		h.end(other)
+		h.Leave(other)
 	}
-	h.end(flooder)
-	if !h.begin(flooder) || h.begin(flooder) {
+	h.Leave(flooder)
+	if !h.Enter(flooder) || h.Enter(flooder) {
 		t.Error("an ended handshake makes room for one")
 	}
 	for i := range 2 * maxHandshakes {
-		h.begin(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+		h.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 	}
 	if h.total != maxHandshakes {
 		t.Errorf("%d handshakes at once, want %d", h.total, maxHandshakes)
@@ -290,12 +290,12 @@ func TestHostsAreCountedByNetwork(t *testing.T) {
 		"[2001:db8:1:2:3::4]:1": "2001:db8:1:2::",
 		"[fe80::1%lo]:1":        "fe80::",
 	} {
-		got := hostOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)))
+		got := HostOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)))
 		if got.String() != want {
 			t.Errorf("host of %s is %s, want %s", text, got, want)
 		}
 	}
-	if got := hostOf(&net.UnixAddr{}); got.IsValid() {
+	if got := HostOf(&net.UnixAddr{}); got.IsValid() {
 		t.Errorf("host of a unix socket is %s", got)
 	}
 }
