@@ -30,8 +30,8 @@ func (s *Server) watchAbsent(ctx context.Context) error {
 			}
 			now := time.Now()
 			event := &cluster.NodeEvent{Message: "Node status is " + status, Subsystem: "Cluster", Timestamp: now.UTC().Format(time.RFC3339)}
-			if _, err := s.Apply(ctx, &state.NodeStatus{At: now.UnixNano(), ID: node.ID, Status: status,
-				Description: node.StatusDescription, Event: event}); err != nil && cluster.CodeOf(err) != cluster.CodeNotFound {
+			if _, err := s.Apply(ctx, &state.NodeStatus{At: now.UnixNano(), ID: node.ID, ModifyIndex: node.ModifyIndex, Status: status,
+				Description: node.StatusDescription, Event: event}); err != nil && cluster.CodeOf(err) != cluster.CodeNotFound && cluster.CodeOf(err) != cluster.CodeConflict {
 				return err
 			}
 		}

@@ -447,6 +447,46 @@ func TestASilentNodesWorkMovesAndItComesBack(t *testing.T) {
 	}
 }
 
+// TestADecisionAboutANodeIsAboutWhatWasSeen shows that what a node or a person says between a decision against the node and its
+// commit is not overruled, and that a heartbeat meanwhile is answered afterwards.
+func TestADecisionAboutANodeIsAboutWhatWasSeen(t *testing.T) {
+	l := start(t, t.TempDir())
+	l.node(nodeID, 1000)
+	before := l.Snapshot().Node(nodeID)
+	_, err := l.Apply(t.Context(), &state.NodeEligibility{At: 1, ID: nodeID, Eligibility: cluster.NodeIneligible})
+	l.must(err)
+	l.must(l.giveUp(t.Context(), before, "test"))
+	if now := l.Snapshot().Node(nodeID); now.Status != cluster.NodeStatusReady {
+		t.Errorf("a node that changed meanwhile is %s", now.Status)
+	}
+
+	decided, silent := l.leases.condemn(nodeID, time.Now())
+	if !silent {
+		t.Fatal("it was heard of")
+	}
+	answered := make(chan link.Standing, 1)
+	go func() {
+		standing, err := l.Heartbeat(t.Context(), nodeID)
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- standing
+	}()
+	l.must(l.giveUp(t.Context(), l.Snapshot().Node(nodeID), "test"))
+	if status := l.Snapshot().Node(nodeID).Status; status != cluster.NodeStatusDown {
+		t.Errorf("a node that was given up is %s", status)
+	}
+	select {
+	case standing := <-answered:
+		t.Errorf("a heartbeat is answered %+v before it is known what becomes of the node", standing)
+	default:
+	}
+	decided()
+	if standing := <-answered; standing.Status != cluster.NodeStatusReady || l.Snapshot().Node(nodeID).Status != cluster.NodeStatusReady {
+		t.Errorf("after its heartbeat the node is %s, and hears %+v", l.Snapshot().Node(nodeID).Status, standing)
+	}
+}
+
 // silence is a listener to which nobody connects.
 type silence struct{ closed chan struct{} }
 

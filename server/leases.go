@@ -14,6 +14,42 @@ type leases struct {
 	mu    sync.Mutex // guards what follows
 	since time.Time  // when leadership began, or this server stood still
 	seen  map[cluster.ID]time.Time
+	tried map[cluster.ID]chan struct{} // nodes that are being given up; closed when that is decided
+}
+
+// condemn reports whether the node has not been heard of after that time. If so, whoever hears of it from now on waits for
+// the verdict, which the returned function says is there: no lease is renewed that a decision on its way overrules.
+func (l *leases) condemn(id cluster.ID, after time.Time) (decided func(), silent bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen[id].After(after) || l.since.After(after) || l.tried[id] != nil {
+		return nil, false
+	}
+	if l.tried == nil {
+		l.tried = map[cluster.ID]chan struct{}{}
+	}
+	verdict := make(chan struct{})
+	l.tried[id] = verdict
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.tried, id)
+		close(verdict)
+	}, true
+}
+
+// awaitVerdict returns when the node is not about to be given up, or when ctx ends.
+func (l *leases) awaitVerdict(ctx context.Context, id cluster.ID) {
+	l.mu.Lock()
+	verdict := l.tried[id]
+	l.mu.Unlock()
+	if verdict == nil {
+		return
+	}
+	select {
+	case <-verdict:
+	case <-ctx.Done():
+	}
 }
 
 // begin is the beginning of a term of leadership.

@@ -16,6 +16,7 @@ func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, e
 		return link.Standing{}, err
 	}
 	s.leases.renew(id, time.Now())
+	s.leases.awaitVerdict(ctx, id)
 	standing := link.Standing{Leader: s.leading.Load() != nil && s.assured.fresh(ctx, s.commits.verify)}
 	node := s.Snapshot().Node(id)
 	if node == nil {
@@ -55,15 +56,20 @@ func (s *Server) Register(ctx context.Context, node *cluster.Node) error {
 	return nil
 }
 
-// setNodeStatus decides a node's status and has the jobs that it concerns planned anew.
+// setNodeStatus decides a node's status and has the jobs that it concerns planned anew. A decision against a node is about the node
+// as it was seen: CodeConflict if it has changed since.
 func (s *Server) setNodeStatus(ctx context.Context, node *cluster.Node, status, why string) error {
 	now := time.Now()
 	event := &cluster.NodeEvent{Message: "Node status is " + status, Subsystem: "Cluster", Timestamp: now.UTC().Format(time.RFC3339)}
 	if why != "" {
 		event.Message += ": " + why
 	}
-	_, err := s.Apply(ctx, &state.NodeStatus{At: now.UnixNano(), ID: node.ID, Status: status, Description: why,
-		Event: event, Evals: evalsForNode(s.Snapshot(), node, now)})
+	decision := &state.NodeStatus{At: now.UnixNano(), ID: node.ID, Status: status, Description: why,
+		Event: event, Evals: evalsForNode(s.Snapshot(), node, now)}
+	if status != cluster.NodeStatusReady {
+		decision.ModifyIndex = node.ModifyIndex
+	}
+	_, err := s.Apply(ctx, decision)
 	return err
 }
 

@@ -26,6 +26,8 @@ const (
 	maxDoze = 5 * time.Second
 	// witnesses is how many other nodes are asked before a node is given up.
 	witnesses = 3
+	// loneWord is for how long the word of one witness, which nobody confirms, keeps a node from being given up.
+	loneWord = 30 * time.Second
 )
 
 // sign is what the leader knows of whether a node lives.
@@ -77,8 +79,42 @@ type vigil struct {
 	next     time.Time // of the next look
 }
 
-// look judges every node that is not down. Those in doubt were reached by others a moment ago.
-func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, now time.Time) (v vigil) {
+// doubt is what speaks for a node of which both proofs of life are gone: that it was reached afresh.
+type doubt struct {
+	until time.Time                // it counts as reached
+	words map[cluster.ID]time.Time // the newest word of each witness that reached it
+	since time.Time                // there has been one witness alone; zero: it is not so
+}
+
+// hear takes in what came of one round of questions, and reports whether the node is spared: if the leader reached it itself, if
+// two witnesses have of late, or if one has, but that for loneWord at most. A witness that lies keeps no dead node alive.
+func (d doubt) hear(self bool, vouchers []cluster.ID, now time.Time) (next doubt, spared bool) {
+	next = doubt{until: now.Add(vigilance)}
+	if self || len(vouchers) == 0 {
+		return next, self
+	}
+	next.words = map[cluster.ID]time.Time{}
+	for id, at := range d.words {
+		if now.Sub(at) < loneWord {
+			next.words[id] = at
+		}
+	}
+	for _, id := range vouchers {
+		next.words[id] = now
+	}
+	if len(next.words) > 1 {
+		return next, true
+	}
+	next.since = d.since
+	if next.since.IsZero() {
+		next.since = now
+	}
+	return next, now.Sub(next.since) < loneWord
+}
+
+// look judges every node that is not down. Those in doubt were reached by somebody a moment ago; it forgets doubts that are none
+// any more.
+func (s *Server) look(snapshot *state.Snapshot, doubts map[cluster.ID]doubt, now time.Time) (v vigil) {
 	members, behind := s.membersByID(), s.epochs.now().Behind
 	count := 0
 	for range snapshot.Nodes() {
@@ -96,8 +132,10 @@ func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, 
 			sign.member = cluster.MemberDead // who re-formed the cluster gave it up
 		}
 		verdict, again := sign.judge(lease)
-		if until := doubt[node.ID]; verdict == suspect && now.Before(until) {
-			verdict, again = flagged, until.Sub(now)
+		if d := doubts[node.ID]; verdict != suspect {
+			delete(doubts, node.ID)
+		} else if now.Before(d.until) {
+			verdict, again = flagged, d.until.Sub(now)
 		}
 		switch verdict {
 		case flagged:
@@ -119,12 +157,12 @@ func (s *Server) look(snapshot *state.Snapshot, doubt map[cluster.ID]time.Time, 
 // watchNodes marks nodes that are lost as down, so that their work is done elsewhere. A leader that was itself stopped for
 // a while (a suspended machine, say) has heard nothing and gives every node a new lease.
 func (s *Server) watchNodes(ctx context.Context) error {
-	doubt := map[cluster.ID]time.Time{}
+	doubts := map[cluster.ID]doubt{}
 	told := map[cluster.ID]bool{}
 	for ctx.Err() == nil {
 		changed := s.membersChanged()
 		snapshot, now := s.Snapshot(), time.Now()
-		v := s.look(snapshot, doubt, now)
+		v := s.look(snapshot, doubts, now)
 		s.tellFlagged(told, v.flagged)
 		for _, node := range v.gone {
 			if err := s.giveUp(ctx, node, "it left the cluster"); err != nil {
@@ -132,7 +170,7 @@ func (s *Server) watchNodes(ctx context.Context) error {
 			}
 		}
 		if len(v.suspects) > 0 {
-			if err := s.giveUpUnreached(ctx, v.suspects, doubt); err != nil {
+			if err := s.giveUpUnreached(ctx, v.suspects, doubts); err != nil {
 				return err
 			}
 			v.next = earlier(v.next, time.Now().Add(vigilance))
@@ -147,11 +185,16 @@ func (s *Server) watchNodes(ctx context.Context) error {
 	return nil
 }
 
-// giveUp decides that a node is down.
+// giveUp decides that a node is down, unless it has changed since it was looked at: then it is looked at again.
 func (s *Server) giveUp(ctx context.Context, node *cluster.Node, why string) error {
 	silent := time.Since(s.leases.last(node.ID)).Round(time.Millisecond)
 	s.logger.Warn("node is lost, its work moves", "node", node.ID, "for", silent.String(), "why", why)
-	return s.setNodeStatus(ctx, node, cluster.AbsentStatus(s.Snapshot().AllocsByNode(node.ID)), why)
+	err := s.setNodeStatus(ctx, node, cluster.AbsentStatus(s.Snapshot().AllocsByNode(node.ID)), why)
+	if cluster.CodeOf(err) == cluster.CodeConflict {
+		s.logger.Info("node changed while it was given up: it is looked at again", "node", node.ID)
+		return nil
+	}
+	return err
 }
 
 // tellFlagged says once of each node that it is heard of by gossip or other nodes alone.
@@ -174,10 +217,11 @@ const mostConfirmed = 512
 
 // giveUpUnreached gives up those of the suspects that neither this server nor other nodes reach afresh, and that were not heard
 // of meanwhile, each as soon as that is known. Those that somebody reaches are in doubt for a moment.
-func (s *Server) giveUpUnreached(ctx context.Context, suspects []*cluster.Node, doubt map[cluster.ID]time.Time) error {
+func (s *Server) giveUpUnreached(ctx context.Context, suspects []*cluster.Node, doubts map[cluster.ID]doubt) error {
 	type finding struct {
-		node    *cluster.Node
-		reached bool
+		node     *cluster.Node
+		self     bool
+		vouchers []cluster.ID
 	}
 	suspects = suspects[:min(len(suspects), mostConfirmed)] // the others at the next look
 	findings := make(chan finding, len(suspects))
@@ -186,7 +230,8 @@ func (s *Server) giveUpUnreached(ctx context.Context, suspects []*cluster.Node, 
 	defer group.Wait()
 	for _, node := range suspects {
 		group.Go(func() error {
-			findings <- finding{node, s.confirm(ctx, node.ID)}
+			self, vouchers := s.confirm(ctx, node.ID)
+			findings <- finding{node, self, vouchers}
 			return nil
 		})
 	}
@@ -195,45 +240,63 @@ func (s *Server) giveUpUnreached(ctx context.Context, suspects []*cluster.Node, 
 		if ctx.Err() != nil {
 			return nil
 		}
-		if found.reached {
-			doubt[found.node.ID] = time.Now().Add(vigilance)
+		id, why := found.node.ID, "gossip and heartbeats are silent, and no other node reaches it"
+		if len(found.vouchers) > 0 {
+			why = "gossip and heartbeats are silent, and of all others node " + found.vouchers[0].Short() + " alone says that it reaches it"
+		}
+		next, spared := doubts[id].hear(found.self, found.vouchers, time.Now())
+		if spared {
+			doubts[id] = next
 			continue
 		}
-		if s.leases.last(found.node.ID).After(asked) || s.alive(found.node.ID) {
+		if s.alive(id) {
 			continue
 		}
-		delete(doubt, found.node.ID)
-		if err := s.giveUp(ctx, found.node, "gossip and heartbeats are silent, and no other node reaches it"); err != nil {
+		decided, silent := s.leases.condemn(id, asked)
+		if !silent {
+			continue
+		}
+		delete(doubts, id)
+		err := s.giveUp(ctx, found.node, why)
+		decided()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// confirm reports whether this server or one of a few other nodes reaches the node with a new connection.
-func (s *Server) confirm(ctx context.Context, id cluster.ID) bool {
+// confirm tries whether this server and a few other nodes reach the node with a new connection: whether this one does, and
+// else which of the others say so.
+func (s *Server) confirm(ctx context.Context, id cluster.ID) (self bool, vouchers []cluster.ID) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	asked := s.chooseWitnesses(id)
-	answers := make(chan bool, len(asked)+1)
-	go func() { answers <- s.config.Dialer.Reached(ctx, id) }()
+	type answer struct {
+		via     cluster.ID // zero: this server
+		reaches bool
+	}
+	answers := make(chan answer, len(asked)+1)
+	go func() { answers <- answer{reaches: s.config.Dialer.Reached(ctx, id)} }()
 	for _, via := range asked {
 		go func() {
 			reaches, err := s.config.Dialer.Reaches(ctx, via, id)
 			if err != nil {
 				s.logger.Debug("node could not be asked for another", "node", via, "err", err)
 			}
-			answers <- reaches
+			answers <- answer{via, reaches}
 		}()
 	}
-	found := false
 	for range len(asked) + 1 {
-		if <-answers && !found {
-			found = true
+		switch got := <-answers; {
+		case got.reaches && got.via.IsZero():
+			self = true
 			cancel() // the others need not go on
+		case got.reaches:
+			vouchers = append(vouchers, got.via)
 		}
 	}
-	return found
+	return self, vouchers
 }
 
 // chooseWitnesses are some other nodes that live.

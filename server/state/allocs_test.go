@@ -212,6 +212,14 @@ func TestNodesKeepWhatTheServersSay(t *testing.T) {
 	if n = s.Snapshot().Node(id(1)); n.ModifyIndex != changed {
 		t.Fatal("nothing new, but the node has changed")
 	}
+	s.refused(cluster.CodeConflict, "update status of node "+id(1).String()+": it has changed since the decision", &NodeStatus{ID: id(1), ModifyIndex: changed - 1, Status: cluster.NodeStatusDown})
+	if n = s.Snapshot().Node(id(1)); n.ModifyIndex != changed {
+		t.Fatal("a decision about another state of the node was carried out")
+	}
+	s.do(&NodeStatus{ID: id(1), ModifyIndex: changed, Status: cluster.NodeStatusDown})
+	if n = s.Snapshot().Node(id(1)); n.Status != cluster.NodeStatusDown {
+		t.Fatal("a decision about the node as it is was not carried out")
+	}
 	s.do(&DeleteNode{ID: id(1)})
 	if s.Snapshot().Node(id(1)) != nil {
 		t.Fatal("a deleted node is there")

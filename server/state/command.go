@@ -123,6 +123,7 @@ type RegisterNode struct {
 type NodeStatus struct {
 	At          int64
 	ID          cluster.ID
+	ModifyIndex uint64 // of the node that the decision was made about: nothing is done if it changed since; 0: whatever it is
 	Status      string
 	Description string
 	Event       *cluster.NodeEvent

@@ -25,7 +25,7 @@ var kinds = [...]struct {
 	KindReportAllocs:      {"ReportAllocs", 1, func() Command { return new(ReportAllocs) }},
 	KindStopAllocs:        {"StopAllocs", 1, func() Command { return new(StopAllocs) }},
 	KindRegisterNode:      {"RegisterNode", 1, func() Command { return new(RegisterNode) }},
-	KindNodeStatus:        {"NodeStatus", 1, func() Command { return new(NodeStatus) }},
+	KindNodeStatus:        {"NodeStatus", 2, func() Command { return new(NodeStatus) }},
 	KindNodeEligibility:   {"NodeEligibility", 1, func() Command { return new(NodeEligibility) }},
 	KindDeleteNode:        {"DeleteNode", 1, func() Command { return new(DeleteNode) }},
 	KindUpsertDeployments: {"UpsertDeployments", 1, func() Command { return new(UpsertDeployments) }},

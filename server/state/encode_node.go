@@ -24,6 +24,17 @@ func (c *NodeStatus) encode(e *encoder) {
 	e.string(c.Description)
 	encodeOptional(e, c.Event, encodeNodeEvent)
 	encodeEvals(e, c.Evals)
+	if c.version() >= 2 {
+		e.uint(c.ModifyIndex)
+	}
+}
+
+// version is 2 for a decision about a node as it was seen.
+func (c *NodeStatus) version() byte {
+	if c.ModifyIndex != 0 {
+		return 2
+	}
+	return 1
 }
 
 func (c *NodeStatus) decode(d *decoder) {
@@ -33,6 +44,9 @@ func (c *NodeStatus) decode(d *decoder) {
 	c.Description = d.string()
 	c.Event = decodeOptional(d, decodeNodeEvent)
 	c.Evals = decodeEvals(d)
+	if d.version >= 2 {
+		c.ModifyIndex = d.uint()
+	}
 }
 
 func (c *NodeEligibility) encode(e *encoder) {

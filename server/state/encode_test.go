@@ -45,6 +45,7 @@ func samples(t testing.TB) []Command {
 		&StopAllocs{At: 6, RequestID: "r", Stops: plan.Stops, Evals: evals},
 		&RegisterNode{At: 7, Node: &node, Event: &event, Evals: evals},
 		&NodeStatus{At: 8, ID: id(1), Status: "down", Description: "why", Event: &event, Evals: evals},
+		&NodeStatus{At: 8, ID: id(1), ModifyIndex: 7, Status: "down"},
 		&NodeEligibility{At: 9, RequestID: "r", ID: id(1), Eligibility: "eligible", Event: &event, Evals: evals},
 		&DeleteNode{At: 10, RequestID: "r", ID: id(1), Evals: evals},
 		&UpsertDeployments{At: 11, RequestID: "r", Deployments: []cluster.Deployment{deployment}, Evals: evals, StableJob: &JobVersion{"default", "web", 3, 4}},

@@ -79,6 +79,9 @@ func (c *NodeStatus) apply(w *writer) (Result, error) {
 	if old == nil {
 		return Result{}, errNoNode("update status of", c.ID)
 	}
+	if c.ModifyIndex != 0 && old.ModifyIndex != c.ModifyIndex {
+		return Result{}, cluster.Errorf(cluster.CodeConflict, "update status of node %s: it has changed since the decision", c.ID)
+	}
 	if old.Status != c.Status || old.StatusDescription != c.Description {
 		next := *old
 		next.Status, next.StatusDescription, next.StatusUpdatedAt = c.Status, c.Description, w.at/1e9
