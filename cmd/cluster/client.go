@@ -126,14 +126,23 @@ func (c *call) nodeID(client *api.Client, typed string) (cluster.ID, error) {
 	if err != nil {
 		return cluster.ID{}, err
 	}
-	found := make([]match, len(list))
+	titles := []string{"ID", "Name", "DC", "Status"}
+	found, named := make([]match, len(list)), [][]string{titles}
+	var last cluster.ID
 	for i, n := range list {
-		if n.Name == typed {
-			return n.ID, nil
-		}
 		found[i] = match{n.ID.String(), []string{n.ID.String(), n.Name, n.Datacenter, n.Status}}
+		if n.Name == typed {
+			named, last = append(named, found[i].row), n.ID
+		}
 	}
-	text, err := c.out.choose("node", strings.ToLower(typed), []string{"ID", "Name", "DC", "Status"}, found)
+	switch count := len(named) - 1; {
+	case count == 1:
+		return last, nil
+	case count > 1:
+		return cluster.ID{}, fmt.Errorf("find node %q: %d have that name, write the ID of one:\n%s", clip(typed), count,
+			strings.Join(c.out.rows(named[:min(len(named), maxMatches+1)]), "\n"))
+	}
+	text, err := c.out.choose("node", strings.ToLower(typed), titles, found)
 	if err != nil {
 		return cluster.ID{}, err
 	}

@@ -23,6 +23,7 @@ import (
 type directory struct {
 	file    string
 	self    cluster.ID
+	teller  bool // it says in the log what is wrong with names: on servers
 	logger  *slog.Logger
 	gossip  *gossip.Gossip
 	newest  atomic.Pointer[edition]
@@ -39,6 +40,7 @@ type edition struct {
 	members []cluster.Member
 	places  map[cluster.ID]whereabouts
 	catalog *cluster.Catalog
+	same    []string      // nodes of one name, in words
 	next    chan struct{} // closed when there is a newer one
 }
 
@@ -80,6 +82,9 @@ func (d *directory) Members() []cluster.Member { return d.newest.Load().members 
 
 // Changed is closed when Members and Catalog would answer otherwise than at this call.
 func (d *directory) Changed() <-chan struct{} { return d.newest.Load().next }
+
+// Namesakes are the living nodes that have one name, in a line for each name.
+func (d *directory) Namesakes() []string { return d.newest.Load().same }
 
 // Catalog is the names that the members stand for.
 func (d *directory) Catalog() *cluster.Catalog { return d.newest.Load().catalog }
@@ -202,7 +207,12 @@ func (d *directory) replace(view *gossip.View) {
 			delete(d.decoded, id)
 		}
 	}
-	next.catalog = cluster.NewCatalog(next.members)
+	next.catalog, next.same = cluster.NewCatalog(next.members), memberNamesakes(next.members)
+	for _, text := range next.same {
+		if d.teller && !slices.Contains(before.same, text) {
+			d.logger.Warn(text)
+		}
+	}
 	d.newest.Store(next)
 	close(before.next)
 	d.save(next.places)

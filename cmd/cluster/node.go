@@ -89,7 +89,18 @@ func listNodes(c *call, client *api.Client) error {
 		rows = append(rows, row)
 	}
 	c.out.table(rows)
+	c.out.remarks(listNamesakes(list))
 	return nil
+}
+
+// remarks prints lines below a table, if there are any.
+func (o *output) remarks(lines []string) {
+	if len(lines) > 0 {
+		o.line("")
+	}
+	for _, text := range lines {
+		o.line("%s", text)
+	}
 }
 
 func showNode(c *call, client *api.Client, id cluster.ID) error {
@@ -105,6 +116,12 @@ func showNode(c *call, client *api.Client, id cluster.ID) error {
 		return err
 	}
 	c.out.node(n, allocs, c.Bool("verbose"))
+	list, _, err := client.Nodes(c.ctx(), api.Query{})
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(other api.NodeListStub) bool { return !strings.EqualFold(other.Name, n.Name) })
+	c.out.remarks(listNamesakes(list))
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (r *running) openPort() (err error) {
 	if r.directory, err = openDirectory(r.dir.nodes(), r.logger); err != nil {
 		return err
 	}
-	r.directory.self = r.id
+	r.directory.self, r.directory.teller = r.id, r.who.Role() == pki.RoleServer
 	if err := r.directory.learn(r.who.Dir()); err != nil {
 		r.logger.Warn("the servers that this node joined through cannot be read", "err", err)
 	}

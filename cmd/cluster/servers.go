@@ -34,6 +34,7 @@ func (p *program) serverMembers(name string) *cli.Command {
 				return err
 			}
 			c.out.table(memberRows(members, view, c.Bool("verbose")))
+			c.out.remarks(oddities(view))
 			return nil
 		},
 	})

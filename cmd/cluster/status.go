@@ -56,6 +56,15 @@ func showCluster(c *call, client *api.Client) error {
 	return listJobs(c, client)
 }
 
+// oddities are what is wrong with who the nodes are: lines for people.
+func oddities(view *api.ClusterView) []string {
+	var lines []string
+	for _, text := range view.Conflicts {
+		lines = append(lines, "Seen: "+text+".")
+	}
+	return append(lines, view.Namesakes...)
+}
+
 // showServers says how the servers are, and what to do if none leads. It reports whether one does.
 func (c *call) showServers(view *api.ClusterView) bool {
 	leader, answering, known := "", 0, 0
@@ -81,9 +90,7 @@ func (c *call) showServers(view *api.ClusterView) bool {
 		rows = append(rows, []string{s.Name, s.Address, s.Status, role, epoch})
 	}
 	lines, healthy := diagnosis(view)
-	for _, text := range view.Conflicts {
-		lines = append(lines, "Seen: "+text+".")
-	}
+	lines = append(lines, oddities(view)...)
 	c.out.pairs([]pair{{"Agent", c.address()}, {"Leader", leader},
 		{"Servers", fmt.Sprintf("%d of %d answer", answering, known)},
 		{"Gossip", fmt.Sprintf("%d of %d nodes alive", view.NodesAlive, view.Nodes)}})

@@ -14,7 +14,7 @@ import (
 // view is the answer of /v1/agent/cluster: what gossip and each server that answers say.
 func (r *running) view(ctx context.Context) api.ClusterView {
 	view := api.ClusterView{Node: r.id, Name: r.agent.Name, Server: r.server != nil, Epoch: cluster.EpochNumber(r.directory.NewestEpoch()),
-		Servers: []api.ServerView{}, Conflicts: r.gossip.Conflicts()}
+		Servers: []api.ServerView{}, Conflicts: r.gossip.Conflicts(), Namesakes: r.directory.Namesakes()}
 	members := map[cluster.ID]cluster.Member{}
 	var ids []cluster.ID
 	for _, m := range r.directory.Members() {

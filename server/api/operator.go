@@ -61,6 +61,7 @@ type ClusterView struct {
 	Nodes      int          // that gossip knows, but for those that left
 	NodesAlive int
 	Conflicts  []string // claims of one node ID by two machines that were seen since the agent's start, in words
+	Namesakes  []string // nodes that live under one name, in words
 }
 
 // ServerView is a server as an agent sees it.
