@@ -219,7 +219,9 @@ func TestRestartElsewhereIsTakenOverAtOnce(t *testing.T) {
 func TestOneIDOnTwoMachinesIsTold(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, w *world) {
 		nodes := w.startAll(3)
-		clone := w.startAt(atOf(12), w.config(2))
+		c := w.config(2)
+		c.Hint = "clone:4647"
+		clone := w.startAt(atOf(12), c)
 		say(t, clone, "I am 2 as well")
 		w.pass(time.Minute)
 		for _, n := range nodes {
@@ -227,6 +229,14 @@ func TestOneIDOnTwoMachinesIsTold(t *testing.T) {
 				t.Errorf("node %s knows of no conflict", n.id)
 			}
 		}
+		if all := nodes[2].Twins(); !slices.Equal(all, []string{c.Hint}) {
+			t.Errorf("the first knows of the twins %q", all)
+		}
+		if all := nodes[0].Twins(); len(all) > 0 {
+			t.Errorf("a node whose ID is its own has twins: %q", all)
+		}
+		clone.stop(w)
+		w.eventually(20*time.Second, "nobody else with its ID", func() bool { return len(nodes[2].Twins()) == 0 })
 		t.Logf("%q", nodes[0].Conflicts())
 	})
 }

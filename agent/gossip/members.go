@@ -266,7 +266,8 @@ func (g *Gossip) moved(name string, meta []byte, alive bool) {
 	run, hint := parseMeta(meta)
 	e.move(place{at, run, hint, alive, since})
 	turned := g.judgeLocked(e)
-	if turned || e.address() != before {
+	twin := id == g.config.ID && at != g.at // Twins may be others now
+	if turned || twin || e.address() != before {
 		g.changeLocked()
 		knock(g.dirty)
 	}
@@ -276,6 +277,22 @@ func (g *Gossip) moved(name string, meta []byte, alive bool) {
 		g.tellState(id, state)
 	}
 	knock(g.poke) // somebody to ask, or one fewer
+}
+
+// Twins are the hints of nodes that gossip sees alive under this node's own ID, at other addresses than this one's: those of
+// another machine, or of this one until lately.
+func (g *Gossip) Twins() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var hints []string
+	if e := g.members[g.config.ID]; e != nil {
+		for _, p := range e.places {
+			if p.alive && p.at != g.at && p.hint != "" && p.hint != g.config.Hint {
+				hints = append(hints, p.hint)
+			}
+		}
+	}
+	return hints
 }
 
 // tomb is what was forgotten: nothing up to the version is learned again.

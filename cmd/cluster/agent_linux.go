@@ -116,7 +116,10 @@ func runSupervised(ctx context.Context, start agentStart, client *supervise.Clie
 		return err
 	}
 	for began := false; ; began = true {
-		r, err := openAgent(c)
+		r, err := openAgent(ctx, c)
+		if err != nil && ctx.Err() != nil {
+			return nil // it was asked to end
+		}
 		if err != nil {
 			return err
 		}

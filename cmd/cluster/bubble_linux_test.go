@@ -186,7 +186,7 @@ func (b *bubble) start() {
 	config.Bootstrap, config.Bind, config.DataDir = true, "127.0.0.1", string(b.dir)
 	config.Server.Enabled, config.Client.Enabled = roleOn, roleOn
 	config.Client.CPUTotalCompute, config.Client.MemoryTotalMB, config.Client.DiskTotalMB = 4000, 4000, 100_000
-	r, err := openAgent(machineConfig{agent: config, dir: b.dir, logger: slog.New(slog.NewTextHandler(b.log, nil)),
+	r, err := openAgent(b.t.Context(), machineConfig{agent: config, dir: b.dir, logger: slog.New(slog.NewTextHandler(b.log, nil)),
 		supervisor: noSupervisor{}, drivers: map[string]driver.Driver{"raw_exec": b.machine}, listen: b.listen,
 		packets: gossiptest.New(1).Open(netip.MustParseAddrPort("127.0.0.1:4648")), nameless: true})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -22,6 +23,7 @@ type control struct {
 	beater  func(cluster.ID) *link.Beater
 
 	sending sync.WaitGroup // of heartbeats on their way
+	muted   atomic.Bool    // the node's ID is another's: nothing is reported
 
 	mu     sync.Mutex // guards what follows
 	beats  map[cluster.ID]*beat
@@ -73,6 +75,9 @@ func (c *control) Allocations(ctx context.Context, node cluster.ID, index uint64
 
 // Report says what became of allocations.
 func (c *control) Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error {
+	if c.muted.Load() {
+		return cluster.Errorf(cluster.CodeUnavailable, "report allocations: another machine has this node's ID, and runs them")
+	}
 	return c.client.Report(ctx, node, updates)
 }
 

@@ -165,7 +165,7 @@ func (n *fleetNode) start() {
 	config.Client.CPUTotalCompute, config.Client.MemoryTotalMB, config.Client.DiskTotalMB = 4000, 4000, 100_000
 	os.Setenv(envBootID, fmt.Sprint(n.boots))
 	defer os.Unsetenv(envBootID)
-	r, err := openAgent(machineConfig{agent: config, dir: n.dir, supervisor: noSupervisor{}, nameless: true,
+	r, err := openAgent(t.Context(), machineConfig{agent: config, dir: n.dir, supervisor: noSupervisor{}, nameless: true,
 		logger:  slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		drivers: map[string]driver.Driver{"raw_exec": n},
 		packets: n.f.network.gossip.Open(gossipAt(n.host)),

@@ -171,6 +171,9 @@ func (r *running) announce(ctx context.Context) error {
 		cancel()
 		<-changed
 	}
+	if r.ousted.Load() {
+		return nil // what it said would be taken for the word of the other with its ID
+	}
 	return r.announceRestart(&parts)
 }
 

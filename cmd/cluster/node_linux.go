@@ -65,6 +65,9 @@ type running struct {
 	transport *http.Transport // to other nodes, beside the dialer's own: for gossip
 	directory *directory
 	gossip    *gossip.Gossip
+	claimant  claimant                     // this node, among others with its ID
+	claims    sightings                    // of nodes that start
+	ousted    atomic.Bool                  // another machine has this node's ID: it ends without a word
 	names     *dns.Server                  // nil with nameless
 	server    *server.Server               // nil on a node that is a client alone
 	control   *control                     // nil with -no-client
@@ -82,7 +85,8 @@ type running struct {
 }
 
 // openAgent reads the data directory, takes the ports and prepares all parts. Nothing works before Run.
-func openAgent(c machineConfig) (_ *running, err error) {
+// The end of ctx ends the search for others with the node's ID.
+func openAgent(ctx context.Context, c machineConfig) (_ *running, err error) {
 	r := &running{machineConfig: c, inside: newLoopback("inside"), leaving: make(chan struct{}), left: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -102,7 +106,8 @@ func openAgent(c machineConfig) (_ *running, err error) {
 	if err := r.offer(c.listenUnix(c.dir.socket())); err != nil {
 		c.logger.Warn("no unix socket for the API", "err", err)
 	}
-	for _, part := range []func() error{r.openIdentity, r.openPort, r.claim, r.openGossip, r.openServer, r.openStrangers, r.openClient, r.openNames} {
+	claim := func() error { return r.claim(ctx) }
+	for _, part := range []func() error{r.openIdentity, r.openPort, claim, r.openGossip, r.openServer, r.openStrangers, r.openClient, r.openNames} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -372,6 +377,7 @@ func (r *running) runParts(ctx context.Context) error {
 	})
 	group.Go(func() error { return r.runTrust(servers) })
 	group.Go(func() error { return r.watchAddress(servers) })
+	group.Go(func() error { return r.watchTwins(servers) })
 	group.Go(func() error {
 		defer stopServers()
 		return r.runClient(ctx)
