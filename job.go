@@ -34,7 +34,7 @@ const (
 // a slice, labelled for a map), "name,label" the block's label, "name,body" a free-form body, "-" cannot be written in a job
 // file; ",as=port" is what messages call a field that is usually written as another; ",required" must be written, ",inherit" may
 // also be written in the blocks around it, and a change of what is marked ",replace" takes new instances, while all else is
-// changed in place. `default` is what a field has if it is not written (other defaults depend on the kind of job: see DefaultJob and its like), `enum` lists what it may be.
+// changed in place; ",state" is written by the servers and no part of what the job asks for. `default` is what a field has if it is not written (other defaults depend on the kind of job: see DefaultJob and its like), `enum` lists what it may be.
 // A stored job is complete: every default has been filled in by DecodeJob. It is never modified after it was stored.
 type Job struct {
 	// ID names the job in its namespace. It may contain slashes, and no spaces.
@@ -94,17 +94,17 @@ type Job struct {
 	// Payload is what the launch was given, at most 16 KB.
 	Payload []byte `hcl:"-"`
 	// VersionTag is the name that a user gave this version; tagged versions are kept.
-	VersionTag *JobVersionTag `hcl:"-"`
+	VersionTag *JobVersionTag `hcl:"-,state"`
 
 	Stop              bool   `hcl:"-"` // the user asked for the job's end
-	Status            string `hcl:"-"`
-	StatusDescription string `hcl:"-"`
-	Stable            bool   `hcl:"-"` // a deployment of this version succeeded
-	Version           uint64 `hcl:"-"` // counts from 0, one more for each changed registration
-	SubmitTime        int64  `hcl:"-"` // unix nanoseconds of the registration of this version
-	CreateIndex       uint64 `hcl:"-"` // index of the first registration; differs after a purge
-	ModifyIndex       uint64 `hcl:"-"` // index of the last change of any field
-	JobModifyIndex    uint64 `hcl:"-"` // index of the last registration
+	Status            string `hcl:"-,state"`
+	StatusDescription string `hcl:"-,state"`
+	Stable            bool   `hcl:"-,state"` // a deployment of this version succeeded
+	Version           uint64 `hcl:"-,state"` // counts from 0, one more for each changed registration
+	SubmitTime        int64  `hcl:"-,state"` // unix nanoseconds of the registration of this version
+	CreateIndex       uint64 `hcl:"-,state"` // index of the first registration; differs after a purge
+	ModifyIndex       uint64 `hcl:"-,state"` // index of the last change of any field
+	JobModifyIndex    uint64 `hcl:"-,state"` // index of the last registration
 }
 
 // Group returns the task group of that name, nil if there is none. The result belongs to the job: do not modify it.

@@ -145,6 +145,7 @@ type Field struct {
 	Required bool     // a job file must write it
 	Inherit  bool     // it may also be written in the blocks around the noun's
 	Replace  bool     // a change of it takes new instances
+	State    bool     // the servers write it: it is no part of what the job asks for
 
 	word string
 }
@@ -186,6 +187,8 @@ func Fields(noun reflect.Type) []Field {
 				field.Inherit = true
 			case "replace":
 				field.Replace = true
+			case "state":
+				field.State = true
 			default:
 				if usual, ok := strings.CutPrefix(word, "as="); ok {
 					field.word = usual

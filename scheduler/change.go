@@ -19,7 +19,7 @@ func destructive(old, new *cluster.Job, group string) bool {
 	for i := range a.Tasks {
 		was, is := &a.Tasks[i], b.Task(a.Tasks[i].Name)
 		if is == nil || replaces(reflect.ValueOf(was).Elem(), reflect.ValueOf(is).Elem()) ||
-			!maps.Equal(mergedMeta(old, a, was), mergedMeta(new, b, is)) {
+			!maps.Equal(old.TaskMeta(a, was), new.TaskMeta(b, is)) {
 			return true
 		}
 	}
@@ -71,15 +71,6 @@ func target(pointer reflect.Value) reflect.Value {
 		return reflect.Zero(pointer.Type().Elem())
 	}
 	return pointer.Elem()
-}
-
-// mergedMeta is what the task sees: the task's metadata over the group's over the job's.
-func mergedMeta(j *cluster.Job, g *cluster.TaskGroup, t *cluster.Task) map[string]string {
-	merged := make(map[string]string, len(j.Meta)+len(g.Meta)+len(t.Meta))
-	for _, meta := range []map[string]string{j.Meta, g.Meta, t.Meta} {
-		maps.Copy(merged, meta)
-	}
-	return merged
 }
 
 // same compares parts of jobs. A free-form value that came from a job file and one that came over the wire or out of a

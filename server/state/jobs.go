@@ -54,11 +54,7 @@ func (c *RegisterJob) enforce(old *cluster.Job) error {
 func sameSpec(a, b *cluster.Job) bool { return bytes.Equal(specOf(a), specOf(b)) }
 
 func specOf(j *cluster.Job) []byte {
-	plain := plainJob(*j)
-	plain.Status, plain.StatusDescription, plain.Stable = "", "", false
-	plain.Version, plain.SubmitTime = 0, 0
-	plain.CreateIndex, plain.ModifyIndex, plain.JobModifyIndex = 0, 0, 0
-	text, err := json.Marshal(&plain)
+	text, err := json.Marshal((*plainJob)(j.Spec()))
 	if err != nil {
 		panic("state: a job that came as JSON cannot be written as JSON: " + err.Error())
 	}
