@@ -81,6 +81,9 @@ func (p *planner) placeOne(r *ranker, a *ask) bool {
 		p.plan.Stops = append(p.plan.Stops, Stop{ID: old.ID, Description: a.reason})
 		p.gone[old.ID] = true
 	}
+	if p.scored {
+		p.ratings = append(p.ratings, final(r.score[node], r.parts[node], r.boost(node)))
+	}
 	*n = n.With(&placement)
 	p.plan.Places = append(p.plan.Places, placement)
 	r.changed(node, 1)

@@ -118,6 +118,7 @@ func checkedPlan(t *rapid.T, w *world, eval *cluster.Evaluation) {
 	if again := Schedule(in); !reflect.DeepEqual(plan, again) {
 		t.Fatalf("equal inputs gave\n%+v\nand\n%+v", plan, again)
 	}
+	checkLook(t, in, &plan)
 	checkSteps(t, w, &plan)
 	for i := range plan.Places {
 		if n := in.Nodes[slices.IndexFunc(in.Nodes, func(n Node) bool { return n.ID == plan.Places[i].NodeID })]; !n.Ready() {

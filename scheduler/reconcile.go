@@ -49,6 +49,7 @@ type work struct {
 // first and leaves its room to any group.
 func (p *planner) reconcile() {
 	all := make([]work, len(p.in.Job.TaskGroups))
+	p.groups = all
 	for i := range all {
 		g := &p.in.Job.TaskGroups[i]
 		all[i] = work{group: g, strategy: strategy(p.in.Job, g)}

@@ -23,6 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 //	stop-job, purge-job
 //	plan, plan blocked, plan woken, plan due    a fresh evaluation is planned and carried out, or the blocked one (made
 //	                            pending or not), or one whose time has come
+//	look                        what a plan would do is counted, and not carried out
 //	agents                      the nodes do what they should
 //	report NAME STATUS [HEALTH], user-stop NAME
 //	new-leader                  which counts the silence of nodes anew
@@ -100,6 +101,8 @@ func (w *world) command(t *testing.T, text string) string {
 		w.job = &next
 	case "purge-job":
 		w.job = nil
+	case "look":
+		return describeDesired(Look(w.input(w.newEval())).Desired)
 	case "plan":
 		return w.planCommand(t, rest)
 	case "agents":

@@ -12,9 +12,14 @@ import (
 // the plan checks each placement against the newest usage of its node (Node.Lacks).
 func Schedule(in Input) Plan {
 	p := newPlanner(in)
+	p.run()
+	return p.plan
+}
+
+func (p *planner) run() {
 	p.absent()
 	p.cancelOutdated()
-	if in.Job == nil || in.Job.Stop {
+	if p.in.Job == nil || p.in.Job.Stop {
 		p.stopAll()
 	} else {
 		p.stopRemovedGroups()
@@ -23,7 +28,6 @@ func Schedule(in Input) Plan {
 	}
 	p.finishAbsent()
 	p.finish()
-	return p.plan
 }
 
 // planner is the work on one Input. It lives for one call.
@@ -41,6 +45,9 @@ type planner struct {
 	rollout rollout
 	filters map[filterKey]*filter
 	change  map[filterKey]bool // Destructive, remembered
+	groups  []work             // what the groups of the job needed
+	scored  bool               // scores are wanted
+	ratings []float64          // of plan.Places, if scored
 }
 
 type filterKey struct {
