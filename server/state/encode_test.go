@@ -102,7 +102,9 @@ func fill(t testing.TB, v reflect.Value) {
 			return
 		}
 		for i := range v.NumField() {
-			fill(t, v.Field(i))
+			if tag := v.Type().Field(i).Tag; tag.Get("hcl") == "" || tag.Get("json") != "-" { // else it is only for who reads a job file
+				fill(t, v.Field(i))
+			}
 		}
 	default:
 		t.Fatalf("cannot fill a %s", v.Type())
