@@ -27,6 +27,7 @@ const (
 	KindDrainNode
 	KindEndDrain
 	KindSwapMeta
+	KindLaunchJob
 	kindEnd // not a kind: new ones stand above
 )
 
@@ -203,9 +204,10 @@ type Reap struct {
 type Result struct {
 	Err            error // why it was refused, an *cluster.Error; then nothing was changed
 	Index          uint64
-	JobModifyIndex uint64       // RegisterJob, DeregisterJob: the job's afterwards
-	EvalID         cluster.ID   // RegisterJob, DeregisterJob: the evaluation that was stored
-	NewVersion     bool         // RegisterJob: the job was new or changed
+	JobModifyIndex uint64       // RegisterJob, DeregisterJob: the job's afterwards; LaunchJob: the launch's
+	EvalID         cluster.ID   // RegisterJob, DeregisterJob, LaunchJob: the evaluation that was stored
+	NewVersion     bool         // RegisterJob, LaunchJob: the job was new or changed
+	LaunchID       string       // LaunchJob: the job that is the launch, "" if the slot was skipped
 	Unknown        []cluster.ID // ReportAllocs, StopAllocs: allocations that are not there
 	Plan           PlanResult   // CommitPlan
 	Reaped         int          // Reap

@@ -36,6 +36,9 @@ func dump(t interface {
 			fmt.Fprintf(&b, "  version %d/%d allocations %d newest %v\n", v.spec.CreateIndex, v.spec.Version, v.allocs, v.job == j.job)
 		}
 	}
+	for job, launches := range sn.ByClock() {
+		fmt.Fprintf(&b, "by the clock %v %+v\n", job.Key(), *launches)
+	}
 	for key := range sn.pending.all() {
 		fmt.Fprintf(&b, "pending %v\n", key)
 	}

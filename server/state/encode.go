@@ -36,6 +36,7 @@ var kinds = [...]struct {
 	KindDrainNode:         {"DrainNode", 1, func() Command { return new(DrainNode) }},
 	KindEndDrain:          {"EndDrain", 1, func() Command { return new(EndDrain) }},
 	KindSwapMeta:          {"SwapMeta", 1, func() Command { return new(SwapMeta) }},
+	KindLaunchJob:         {"LaunchJob", 1, func() Command { return new(LaunchJob) }},
 }
 
 // String is the command's name.

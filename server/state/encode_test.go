@@ -23,7 +23,8 @@ func samples(t testing.TB) []Command {
 	var deployment cluster.Deployment
 	var plan cluster.Plan
 	var update cluster.AllocUpdate
-	for _, v := range []any{&node, &event, &deployment, &plan, &update} {
+	var launches cluster.Launches
+	for _, v := range []any{&node, &event, &deployment, &plan, &update, &launches} {
 		fill(t, reflect.ValueOf(v).Elem())
 	}
 	update.ClientStatus, update.Health = cluster.ClientFailed, cluster.HealthUnhealthy
@@ -62,6 +63,8 @@ func samples(t testing.TB) []Command {
 		&DrainNode{At: 18, ID: id(1)},
 		&EndDrain{At: 19, ID: id(1), ModifyIndex: 7, Event: &event},
 		&SwapMeta{At: 20, RequestID: "r", Swaps: []MetaSwap{{Key: "k", Old: []byte{1}, New: []byte{2, 3}}, {Key: "new", New: []byte{}}, {Key: "gone", Old: []byte{4}}}},
+		&LaunchJob{At: 21, RequestID: "r", Namespace: "default", ParentID: "nightly", CreateIndex: 7, Job: job, Eval: eval, Launches: &launches},
+		&LaunchJob{At: 22, Namespace: "default", ParentID: "nightly", CreateIndex: 7},
 	}
 }
 

@@ -45,6 +45,7 @@ type jobEntry struct {
 	open        int          // evaluations that are not done
 	deployments []created    // oldest first
 	changed     [jobChanges]uint64
+	launches    *cluster.Launches // of a periodic job, else nil
 }
 
 // version is one version of a job.
@@ -212,6 +213,7 @@ func (w *writer) settleJob(number uint32) {
 	entry := w.jobs.at(number)
 	entry.dirty = false
 	w.dropVersions(entry)
+	w.listByClock(number, entry)
 	if entry.empty() {
 		w.jobs.set(number, nil)
 		delete(w.jobOf, entry.key)
@@ -226,6 +228,7 @@ func (w *writer) settleJob(number uint32) {
 	}
 	if status := entry.status(); status != entry.job.Status {
 		w.changeJob(entry, func(j *cluster.Job) { j.Status = status })
+		w.touchParent(entry.job)
 	}
 }
 
@@ -236,6 +239,8 @@ func (j *jobEntry) status() string {
 		return cluster.JobStatusRunning
 	case j.job.Stop:
 		return cluster.JobStatusDead
+	case j.job.IsTemplate():
+		return cluster.JobStatusRunning // its launches are jobs of their own
 	case j.open > 0 || len(j.evals) == 0 && len(j.slots) == 0:
 		return cluster.JobStatusPending
 	case j.job.Type == cluster.JobTypeSystem:

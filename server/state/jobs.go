@@ -22,10 +22,16 @@ func (c *RegisterJob) apply(w *writer) (Result, error) {
 	if old != nil && old.Type != job.Type {
 		return Result{}, cluster.Errorf(cluster.CodeRejected, "cannot update job from type %q to %q", old.Type, job.Type)
 	}
+	if old != nil {
+		if err := sameTemplate(old, job); err != nil {
+			return Result{}, err
+		}
+	}
 	result := Result{NewVersion: old == nil || !sameSpec(old, job)}
 	entry := w.jobForWrite(job.Namespace, job.ID)
 	if result.NewVersion {
 		w.addVersion(entry, job, c.Source)
+		w.beginSchedule(entry, old)
 	}
 	result.JobModifyIndex = entry.job.JobModifyIndex
 	result.EvalID = w.evalForJob(c.Eval, entry.job)
@@ -82,6 +88,7 @@ func (w *writer) addVersion(entry *jobEntry, job *cluster.Job, source *Submissio
 	w.specOf[&spec] = w.jobOf[entry.key]
 	w.change(Jobs)
 	w.touchJob(entry, jobItself)
+	w.touchParent(&live)
 }
 
 // evalForJob stores the evaluation that a change of a job comes with, if there is one.
@@ -117,7 +124,8 @@ func (c *DeregisterJob) apply(w *writer) (Result, error) {
 
 // purge forgets a job. What hangs on it keeps its entry alive.
 func (w *writer) purge(entry *jobEntry) {
-	entry.job = nil
+	w.touchParent(entry.job)
+	entry.job, entry.launches = nil, nil
 	w.remove(Jobs)
 	w.touchJob(entry, jobItself)
 }

@@ -15,7 +15,7 @@ import (
 // much memory. Jobs, versions and nodes are numbered as they come, and later parts refer to the numbers.
 const (
 	magic         = "clusterS"
-	formatVersion = 1
+	formatVersion = 2         // the newest that is read; see Snapshot.format for the one that is written
 	fullFrame     = 128 << 10 // a frame is closed when it is longer
 	longestFrame  = 64 << 20  // a longer one is not read
 )
@@ -42,6 +42,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // saver writes frames. After the first fault it writes nothing more.
 type saver struct {
 	out    io.Writer
+	format byte
 	kind   frameKind
 	e      *encoder
 	items  int
@@ -89,8 +90,8 @@ func (s *saver) flush() {
 // Persist writes the whole state in a form that Restore reads; equal states are written alike. It may run
 // while the store goes on.
 func (sn *Snapshot) Persist(out io.Writer) error {
-	s := &saver{out: out}
-	if _, err := io.WriteString(out, magic+string(rune(formatVersion))); err != nil {
+	s := &saver{out: out, format: sn.format()}
+	if _, err := io.WriteString(out, magic+string(rune(s.format))); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	sn.saveSmall(s)
@@ -121,6 +122,22 @@ func (sn *Snapshot) Persist(out io.Writer) error {
 	return nil
 }
 
+// format is the version that the state is written in: the oldest one that can say it, so that servers of the release
+// before go on reading what needs nothing new. The first did not know launches.
+func (sn *Snapshot) format() byte {
+	for _, number := range sn.jobNumbers.all() {
+		if sn.jobs.at(number).launches != nil {
+			return 2
+		}
+	}
+	for _, r := range sn.requests.all() {
+		if r.result.LaunchID != "" {
+			return 2
+		}
+	}
+	return 1
+}
+
 func (sn *Snapshot) saveSmall(s *saver) {
 	e := s.item(frameHead, 0)
 	e.uint(sn.index)
@@ -147,6 +164,9 @@ func (sn *Snapshot) saveSmall(s *saver) {
 		e.rawID(r.result.EvalID)
 		e.bool(r.result.NewVersion)
 		encodeIDs(e, r.result.Unknown)
+		if s.format >= 2 {
+			e.string(r.result.LaunchID)
+		}
 	}
 }
 
@@ -184,6 +204,9 @@ func (sn *Snapshot) saveJobs(s *saver) map[*cluster.Job]uint64 {
 		e.bool(entry.job != nil)
 		for _, index := range entry.changed {
 			e.uint(index)
+		}
+		if s.format >= 2 {
+			encodeOptional(e, entry.launches, encodeLaunches)
 		}
 	}
 	versions := make(map[*cluster.Job]uint64)

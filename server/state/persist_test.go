@@ -72,7 +72,7 @@ func TestANewerSavedStateIsRefusedInWords(t *testing.T) {
 	saved := save(t, New()).Bytes()
 	saved[len(magic)] = formatVersion + 1
 	err := New().Restore(bytes.NewReader(saved))
-	const want = "restore state: its format has version 2, this release knows up to 1: written by a newer release: upgrade this server"
+	const want = "restore state: its format has version 3, this release knows up to 2: written by a newer release: upgrade this server"
 	if !errors.Is(err, ErrNewer) || err.Error() != want {
 		t.Fatalf("got %v", err)
 	}

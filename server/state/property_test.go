@@ -59,13 +59,16 @@ func (w *world) allocs() []*cluster.Allocation {
 }
 
 func (w *world) command() Command {
-	switch w.pick("command", 16) {
+	switch w.pick("command", 19) {
 	case 0, 1:
 		job := w.job()
 		return &RegisterJob{At: w.now, RequestID: []string{"", "r1", "r2"}[w.pick("request", 3)], Job: job, Eval: w.eval(job),
 			EnforceIndex: w.pick("enforce", 5) == 0, Source: &Submission{Source: "text"}}
 	case 2:
 		job := w.job()
+		if w.pick("template", 3) == 0 {
+			job = templateJob("p")
+		}
 		return &DeregisterJob{At: w.now, Namespace: job.Namespace, ID: job.ID, Purge: w.flip("purge"), Eval: w.eval(job)}
 	case 3, 4, 5, 6:
 		return w.plan()
@@ -93,8 +96,36 @@ func (w *world) command() Command {
 			return &SwapMeta{At: w.now, Swaps: []MetaSwap{{Key: w.jobID(), Old: []byte(w.jobID()), New: []byte(w.jobID())}, {Key: "new", New: []byte{1}}}}
 		}
 		return &SetMeta{At: w.now, Key: w.jobID(), Value: []byte(w.jobID()), Create: w.flip("create")}
+	case 15, 16, 17:
+		return w.launch()
 	}
 	return w.reap()
+}
+
+// launch registers a job that is launched, or launches it by the clock or by hand.
+func (w *world) launch() Command {
+	parent := w.sn.Job("default", "p")
+	if parent == nil || w.pick("register", 4) == 0 {
+		job := templateJob("p")
+		job.Priority = 50 + w.pick("priority", 2)
+		job.Periodic.Specs = []string{"@daily", "@hourly"}[:1+w.pick("crons", 2)]
+		job.Periodic.Enabled = w.pick("rests", 4) > 0
+		return &RegisterJob{At: w.now, Job: job}
+	}
+	slot := int64(w.pick("slot", 4))
+	c := &LaunchJob{At: w.now, RequestID: []string{"", "l1"}[w.pick("request", 2)], Namespace: "default", ParentID: "p", CreateIndex: parent.CreateIndex}
+	if w.flip("by the clock") {
+		launches := *w.sn.Launches("default", "p")
+		launches.Ran, launches.Last = []cluster.SlotRange{{From: slot, To: slot}}, slot
+		launches.Index -= uint64(w.pick("stale", 5) / 4)
+		c.Launches = &launches
+	}
+	if w.pick("skip", 4) > 0 {
+		c.Job = parent.PeriodicLaunch(slot)
+		c.Job.DispatchIdempotencyToken = []string{"", "once"}[w.pick("token", 2)]
+		c.Eval = w.eval(c.Job)
+	}
+	return c
 }
 
 func (w *world) plan() Command {
@@ -219,7 +250,7 @@ func (w *world) reap() Command {
 	for n := range w.sn.Nodes() {
 		c.Nodes = append(c.Nodes, n.ID)
 	}
-	c.Jobs = []cluster.JobKey{{Namespace: "default", ID: w.jobID()}, {Namespace: "other", ID: w.jobID()}}
+	c.Jobs = []cluster.JobKey{{Namespace: "default", ID: w.jobID()}, {Namespace: "other", ID: w.jobID()}, {Namespace: "default", ID: "p/periodic-1"}}
 	return c
 }
 
@@ -281,6 +312,11 @@ func checkSense(t *rapid.T, sn *Snapshot) {
 	for n := range sn.Nodes() {
 		if last := n.LastDrain; n.DrainStrategy != nil && (n.Ready() || last == nil || last.Status != cluster.DrainStatusDraining) {
 			t.Fatalf("node %s is being drained, but it is %s, its last drain %+v", n.Name, n.SchedulingEligibility, last)
+		}
+	}
+	for job, launches := range sn.ByClock() {
+		if launches == nil || !job.ByClock() || sn.Job(job.Namespace, job.ID) != job {
+			t.Fatalf("the clock launches %s, of which %+v is remembered", job.ID, launches)
 		}
 	}
 	for key := range sn.services.all() {

@@ -35,6 +35,7 @@ func (s *Store) Restore(in io.Reader) error {
 // loader builds a writer from frames.
 type loader struct {
 	w        *writer
+	format   byte
 	tables   [tables]tableIndex
 	last     frameKind
 	frames   uint64
@@ -55,7 +56,7 @@ func load(in io.Reader) (*writer, error) {
 	if v := head[len(magic)]; v > formatVersion {
 		return nil, fmt.Errorf("its format has version %d, this release knows up to %d: %w", v, formatVersion, ErrNewer)
 	}
-	l := &loader{w: newWriter()}
+	l := &loader{w: newWriter(), format: head[len(magic)]}
 	l.w.namespaces.remove(cluster.DefaultNamespace)
 	var frame bytes.Buffer
 	for !l.ended {
@@ -119,16 +120,16 @@ func (l *loader) frame(kind frameKind, body []byte) error {
 	if err := l.link(0); err != nil {
 		return err
 	}
-	if err := decodeFrame(kind, body, &l.w.intern, func(d *decoder) { l.item(kind, d) }); err != nil {
+	if err := decodeFrame(kind, body, &decoder{intern: &l.w.intern, version: l.format}, func(d *decoder) { l.item(kind, d) }); err != nil {
 		return err
 	}
 	l.frames++
 	return nil
 }
 
-// decodeFrame reads the items of a frame.
-func decodeFrame(kind frameKind, body []byte, intern *interner, item func(*decoder)) error {
-	d := &decoder{b: body, intern: intern, version: formatVersion}
+// decodeFrame reads the items of a frame with a new decoder.
+func decodeFrame(kind frameKind, body []byte, d *decoder, item func(*decoder)) error {
+	d.b = body
 	d.base = d.int()
 	for range d.count() {
 		if d.err != nil {
@@ -157,10 +158,10 @@ type allocFrame struct {
 func (l *loader) decodeAhead(body []byte) error {
 	f := &allocFrame{done: make(chan struct{})}
 	body = bytes.Clone(body)
-	nodes, versions := l.nodes, l.versions
+	nodes, versions, format := l.nodes, l.versions, l.format
 	go func() {
 		defer close(f.done)
-		f.err = decodeFrame(frameAllocs, body, new(interner), func(d *decoder) {
+		f.err = decodeFrame(frameAllocs, body, &decoder{intern: new(interner), version: format}, func(d *decoder) {
 			f.allocs = append(f.allocs, decodeAlloc(d, nodes, versions))
 		})
 	}()
@@ -249,6 +250,9 @@ func (l *loader) loadRequest(d *decoder) {
 	r.result.EvalID = d.rawID()
 	r.result.NewVersion = d.bool()
 	r.result.Unknown = decodeIDs(d)
+	if d.version >= 2 {
+		r.result.LaunchID = d.string()
+	}
 	l.w.requests.set(id, r)
 	l.w.requestAges = append(l.w.requestAges, requestAge{r.at, id})
 }
@@ -276,6 +280,9 @@ func (l *loader) loadJob(d *decoder) {
 	entry := l.w.jobForWrite(key.Namespace, key.ID)
 	for i := range entry.changed {
 		entry.changed[i] = d.uint()
+	}
+	if d.version >= 2 {
+		entry.launches = decodeOptional(d, decodeLaunches)
 	}
 	l.jobs, l.present = append(l.jobs, entry), append(l.present, present)
 }
@@ -348,6 +355,7 @@ func (l *loader) finish() (*writer, error) {
 			return nil, fmt.Errorf("job %q has no version: the saved state is damaged", entry.key.ID)
 		}
 		entry.dirty = false
+		w.listByClock(w.jobOf[entry.key], entry)
 	}
 	slices.SortFunc(w.requestAges, compareAges)
 	w.dirty = w.dirty[:0]

@@ -47,6 +47,7 @@ type content struct {
 	jobs        vector[jobEntry]
 	nodeNumbers *table[cluster.ID, uint32]
 	jobNumbers  *table[cluster.JobKey, uint32]
+	byClock     *table[cluster.JobKey, uint32] // jobs that the clock launches
 	evals       *table[cluster.ID, *cluster.Evaluation]
 	pending     *table[created, *cluster.Evaluation]
 	blocked     *table[created, *cluster.Evaluation]
@@ -66,6 +67,7 @@ func (c *content) freeze() content {
 		jobs:        c.jobs.freeze(),
 		nodeNumbers: c.nodeNumbers.freeze(),
 		jobNumbers:  c.jobNumbers.freeze(),
+		byClock:     c.byClock.freeze(),
 		evals:       c.evals.freeze(),
 		pending:     c.pending.freeze(),
 		blocked:     c.blocked.freeze(),
@@ -191,6 +193,12 @@ func (sn *Snapshot) JobSummary(namespace, id string) *cluster.JobSummary {
 			Complete: int(g.counts[cluster.ClientComplete]), Failed: int(g.counts[cluster.ClientFailed]),
 			Lost: int(g.counts[cluster.ClientLost]), Unknown: int(g.counts[cluster.ClientUnknown]),
 		}
+	}
+	if entry.job.IsTemplate() {
+		for launch := range sn.Launched(namespace, id) {
+			summary.Children.Add(launch.Status)
+		}
+		summary.Launches = entry.launches
 	}
 	var newest *cluster.Evaluation
 	for eval := range sn.EvalsByJob(namespace, id) {

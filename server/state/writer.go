@@ -63,6 +63,7 @@ func newWriter() *writer {
 		content: content{
 			nodeNumbers: newTable[cluster.ID, uint32](compareIDs),
 			jobNumbers:  newTable[cluster.JobKey, uint32](compareJobKeys),
+			byClock:     newTable[cluster.JobKey, uint32](compareJobKeys),
 			evals:       newTable[cluster.ID, *cluster.Evaluation](compareIDs),
 			pending:     newTable[created, *cluster.Evaluation](created.compare),
 			blocked:     newTable[created, *cluster.Evaluation](created.compare),
@@ -136,8 +137,8 @@ func compareAges(a, b requestAge) int {
 
 // settle brings what is derived up to date at the end of an entry.
 func (w *writer) settle() {
-	for _, number := range w.dirty {
-		w.settleJob(number)
+	for i := 0; i < len(w.dirty); i++ { // which grows: what became of a launch is news of its parent
+		w.settleJob(w.dirty[i])
 	}
 	w.dirty = w.dirty[:0]
 	for _, list := range w.unsorted {
