@@ -166,6 +166,7 @@ func (r *realm) start(n byte, remembered ...byte) *seatedServer {
 	mux := http.NewServeMux()
 	path, progress := s.ProgressHandler()
 	mux.Handle(path, progress)
+	mux.Handle(s.PassHandler())
 	web := HTTPServer(wired, mux, logger)
 	web.ConnContext = func(ctx context.Context, conn net.Conn) context.Context { _ = conn.(*tls.Conn); return ctx }
 	parts.Go(func() { web.Serve(port.HTTP()) })

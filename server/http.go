@@ -61,9 +61,12 @@ type HTTPConfig struct {
 	// Cluster is for /v1/agent/cluster.
 	Cluster func(context.Context) api.ClusterView
 	// Leave is for /v1/agent/leave: it returns before the agent ends. nil: this agent cannot leave.
-	Leave   func(context.Context, api.LeaveRequest) error
-	Health  func() api.Health // for /v1/agent/health
-	Figures func() []Figure   // of the rest of the agent, for /v1/metrics; called at every reading; nil: none
+	Leave  func(context.Context, api.LeaveRequest) error
+	Health func() api.Health // for /v1/agent/health
+	// Another is another server that answers, none of those; zero if there is none. It is asked when this one knows no leader. nil: there
+	// are no others.
+	Another func(ctx context.Context, vain []cluster.ID) cluster.ID
+	Figures func() []Figure // of the rest of the agent, for /v1/metrics; called at every reading; nil: none
 }
 
 // apiHandler is the HTTP API. What holds for all routes happens in ServeHTTP and answer, once.

@@ -18,8 +18,13 @@ import (
 
 // Headers between servers. They mean something from a server's certificate alone.
 const (
-	headerForwarded = "X-Cluster-Forwarded" // the request was forwarded once and must not be again
+	headerForwarded = "X-Cluster-Forwarded" // how the request came: forwarded or aside, "" if from who made it
 	headerCaller    = "X-Cluster-Caller"    // the node that sent the forwarded request, "" for people
+)
+
+const (
+	forwarded = "1" // to whom it was meant for: it goes no further
+	aside     = "2" // by a server that knows no leader: it goes to the leader, and no further
 )
 
 const (
@@ -28,6 +33,10 @@ const (
 	// firstLook and longestLook are between two looks whether there is one; each is twice the one before.
 	firstLook   = 2 * time.Millisecond
 	longestLook = 50 * time.Millisecond
+	// leaderless is for how long a server has to be without a leader to ask others whether they know one: elections take less.
+	leaderless = 1500 * time.Millisecond
+	// asideRest is between two times that the others are asked.
+	asideRest = 250 * time.Millisecond
 )
 
 // Carry takes a request to an agent and brings back the answer. With an error nothing was written yet; with
@@ -42,33 +51,43 @@ func Local(handler http.Handler) Carry {
 	}
 }
 
-// leader waits until there is one, or, with alone, until it is this server.
-func (h *apiHandler) leader(ctx context.Context, alone bool) (Leadership, error) {
+// leader waits until there is one, or, for what was forwarded, until it is this server. It returns a Leadership without one if
+// others should be asked, after so long a wait. Who asks aside waits himself.
+func (h *apiHandler) leader(ctx context.Context, came string, asideAfter time.Duration) (Leadership, error) {
 	patience := time.NewTimer(h.patience)
 	defer patience.Stop()
+	began := time.Now()
 	for rest := firstLook; ; rest = min(2*rest, longestLook) {
 		leader := h.Core.Leadership()
-		if leader.Self || !alone && !leader.ID.IsZero() {
+		if leader.Self || came != forwarded && !leader.ID.IsZero() {
 			return leader, nil
 		}
 		if leader.Refusal != "" {
 			return leader, cluster.Errorf(cluster.CodeUnavailable, "%s", leader.Refusal)
 		}
+		switch {
+		case came == aside:
+			return leader, errLeaderless
+		case came == "" && h.Another != nil && leader.LastContact > leaderless && time.Since(began) >= asideAfter:
+			return leader, nil
+		}
 		select {
 		case <-time.After(rest):
 		case <-patience.C:
-			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+			return leader, errLeaderless
 		case <-ctx.Done():
 			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: %w", context.Cause(ctx))
 		}
 	}
 }
 
+var errLeaderless = cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+
 // byLeader answers what only the leader can answer: here if this server leads, else there. What fails because leadership
 // changed is tried again, with the next leader, for as long as a request waits for one; writes bear an ID that makes the
 // repetition harmless. What was forwarded already goes no further and is not repeated here: the server that sent it does.
 func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
-	forwarded := r.Header.Get(headerForwarded) != ""
+	came := r.Header.Get(headerForwarded)
 	body, err := r.rewindable()
 	if err != nil {
 		return err
@@ -77,20 +96,23 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 		r.Request = r.Clone(r.Context())
 		r.Header.Set(api.HeaderRequestID, rand.Text())
 	}
-	until := time.Now().Add(h.patience)
+	until, asideAfter := time.Now().Add(h.patience), time.Duration(0)
 	for {
 		began := time.Now()
 		body()
-		leader, err := h.leader(r.Context(), forwarded)
+		leader, err := h.leader(r.Context(), came, asideAfter)
 		if err != nil {
 			return err
 		}
-		if leader.Self {
+		switch {
+		case leader.Self:
 			err = h.here(w, r, e)
-		} else {
+		case leader.ID.IsZero():
+			asideAfter, err = asideRest, h.byOthers(w, r, body)
+		default:
 			err = h.elsewhere(w, r, leader.ID)
 		}
-		if cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || forwarded || r.Context().Err() != nil {
+		if cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || came != "" || r.Context().Err() != nil {
 			return err
 		}
 		if now := time.Now(); now.Sub(began) > h.patience { // it waited for a change, not for a leader
@@ -102,6 +124,32 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 		pause(r.Context(), longestLook)
 	}
 }
+
+// byOthers has a server answer that knows a leader, or leads: this one may be cut off from the leader alone. What this server asks
+// for itself goes no such way, as another cannot speak for it, nor do orders, which nobody may repeat.
+func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
+	if r.caller.Server || r.order() {
+		return errLeaderless
+	}
+	var vain []cluster.ID
+	for id := h.Another(r.Context(), nil); !id.IsZero(); id = h.Another(r.Context(), vain) {
+		vain = append(vain, id)
+		carry, err := h.Core.Reach(id)
+		if err != nil {
+			continue
+		}
+		body()
+		out := r.spokenFor()
+		out.Header.Set(headerForwarded, aside)
+		if err = carry(w, out); cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || r.Context().Err() != nil {
+			return err
+		}
+	}
+	return errLeaderless
+}
+
+// order reports whether the request has a node do what, done twice, is another thing. A write to the state bears an ID, this does not.
+func (r *request) order() bool { return r.route == api.AllocRestart || r.route == api.AllocSignal }
 
 // here answers as the leader.
 func (h *apiHandler) here(w *reply, r *request, e endpoint) error {
@@ -124,7 +172,8 @@ func (h *apiHandler) here(w *reply, r *request, e endpoint) error {
 	return h.read(w, r, e)
 }
 
-// elsewhere has the leader answer. It waits no longer when another server leads: one that was cut off says nothing.
+// elsewhere has the leader answer. It waits no longer when another server leads, or when this one has lost the leader: one that was
+// cut off says nothing.
 func (h *apiHandler) elsewhere(w *reply, r *request, leader cluster.ID) error {
 	carry, err := h.Core.Reach(leader)
 	if err != nil {
@@ -143,22 +192,22 @@ func (h *apiHandler) elsewhere(w *reply, r *request, leader cluster.ID) error {
 	}()
 	err = carry(w, r.spokenFor().WithContext(ctx))
 	if ctx.Err() != nil && r.Context().Err() == nil && err != nil {
-		return cluster.Errorf(cluster.CodeUnavailable, "ask the leader: another server leads now")
+		return cluster.Errorf(cluster.CodeUnavailable, "ask the leader: it leads no more, or cannot be reached")
 	}
 	return err
 }
 
-// leaderLook is between two looks whether another server leads.
+// leaderLook is between two looks whether that server still leads.
 const leaderLook = 100 * time.Millisecond
 
-// awaitOtherLeader returns when another server than that one leads, or when ctx ends.
+// awaitOtherLeader returns when another server than that one leads, or none for longer than an election takes, or when ctx ends.
 func (h *apiHandler) awaitOtherLeader(ctx context.Context, leader cluster.ID) {
 	ticker := time.NewTicker(leaderLook)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			if now := h.Core.Leadership(); now.Self || !now.ID.IsZero() && now.ID != leader {
+			if now := h.Core.Leadership(); now.Self || !now.ID.IsZero() && now.ID != leader || now.ID.IsZero() && now.LastContact > leaderless {
 				return
 			}
 		case <-ctx.Done():
@@ -170,7 +219,7 @@ func (h *apiHandler) awaitOtherLeader(ctx context.Context, leader cluster.ID) {
 // spokenFor is the request as this server passes it on for its caller.
 func (r *request) spokenFor() *http.Request {
 	out := r.Clone(r.Context())
-	out.Header.Set(headerForwarded, "1")
+	out.Header.Set(headerForwarded, forwarded)
 	out.Header.Set(headerCaller, r.caller.Node.String())
 	return out
 }
@@ -266,9 +315,7 @@ func (h *apiHandler) toNode(w *reply, r *request, id cluster.ID) error {
 	switch err = carry(w, out); {
 	case errors.Is(err, link.ErrUnsent):
 		return &statusError{http.StatusNotFound, cluster.Errorf(cluster.CodeUnavailable, "No path to node %s: %w", id, err)}
-	case err != nil && (r.route == api.AllocRestart || r.route == api.AllocSignal):
-		// A write to the state bears an ID, this does not, and done twice it is another thing: the error has no code that
-		// has anybody repeat it.
+	case err != nil && r.order(): // the error has no code that has anybody repeat it
 		return &statusError{http.StatusBadGateway, fmt.Errorf("ask node %s: it may or may not have done it, look before you ask again: %v", id, err)}
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 type leases struct {
 	mu    sync.Mutex // guards what follows
 	since time.Time  // when leadership began, or this server stood still
-	seen  map[cluster.ID]time.Time
+	seen  map[cluster.ID]renewed
 	tried map[cluster.ID]chan struct{} // nodes that are being given up; closed when that is decided
 }
 
@@ -22,7 +22,7 @@ type leases struct {
 func (l *leases) condemn(id cluster.ID, after time.Time) (decided func(), silent bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.seen[id].After(after) || l.since.After(after) || l.tried[id] != nil {
+	if l.seen[id].at.After(after) || l.since.After(after) || l.tried[id] != nil {
 		return nil, false
 	}
 	if l.tried == nil {
@@ -52,6 +52,9 @@ func (l *leases) awaitVerdict(ctx context.Context, id cluster.ID) {
 	}
 }
 
+// renewed is when a node's lease was renewed last, and when by the node itself; not direct is what other servers heard of it.
+type renewed struct{ at, direct time.Time }
+
 // begin is the beginning of a term of leadership.
 func (l *leases) begin(now time.Time) {
 	l.mu.Lock()
@@ -66,21 +69,40 @@ func (l *leases) distrust(now time.Time) {
 	l.since, l.seen = now, nil
 }
 
-func (l *leases) renew(id cluster.ID, now time.Time) {
+// renew is for a node that was heard of by this server.
+func (l *leases) renew(id cluster.ID, now time.Time) { l.put(id, now, true) }
+
+// vouch is for a node that another server has heard of.
+func (l *leases) vouch(id cluster.ID, now time.Time) { l.put(id, now, false) }
+
+func (l *leases) put(id cluster.ID, now time.Time, direct bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seen == nil {
-		l.seen = map[cluster.ID]time.Time{}
+		l.seen = map[cluster.ID]renewed{}
 	}
-	l.seen[id] = now
+	r := l.seen[id]
+	r.at = now
+	if direct {
+		r.direct = now
+	}
+	l.seen[id] = r
+}
+
+// passed reports whether the node's lease is renewed through other servers alone, and would have lapsed without them.
+func (l *leases) passed(id cluster.ID, ttl time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, ok := l.seen[id]
+	return ok && r.at.Sub(r.direct) >= ttl
 }
 
 // last is when the node was last heard of.
 func (l *leases) last(id cluster.ID) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at, ok := l.seen[id]; ok {
-		return at
+	if r, ok := l.seen[id]; ok {
+		return r.at
 	}
 	return l.since
 }

@@ -16,6 +16,11 @@ func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, e
 		return link.Standing{}, err
 	}
 	s.leases.renew(id, time.Now())
+	return s.standing(ctx, id)
+}
+
+// standing is what this server thinks of a node whose lease was renewed just now.
+func (s *Server) standing(ctx context.Context, id cluster.ID) (link.Standing, error) {
 	s.leases.awaitVerdict(ctx, id)
 	standing := link.Standing{Leader: s.leading.Load() != nil && s.assured.fresh(ctx, s.commits.verify)}
 	node := s.Snapshot().Node(id)
@@ -37,7 +42,7 @@ func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, e
 // Register stores what a node says of itself and counts as a heartbeat.
 func (s *Server) Register(ctx context.Context, node *cluster.Node) error {
 	now := time.Now()
-	s.leases.renew(node.ID, now)
+	s.leases.renew(node.ID, now) // or a request that another server carried here: its heartbeats tell by and by
 	snapshot := s.Snapshot()
 	known := snapshot.Node(node.ID)
 	next, text := *node, "Node re-registered"

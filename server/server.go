@@ -64,6 +64,7 @@ type Server struct {
 	vault   vault
 	commits *committer
 	reports chan report
+	passing chan passing
 	overlay overlay
 	leases  leases
 	assured *assurance
@@ -74,7 +75,8 @@ type Server struct {
 
 // Open reads the server's directory and joins (or begins) its cluster. Run must follow.
 func Open(c Config) (*Server, error) {
-	s := &Server{config: c, logger: c.Logger, store: state.New(), assured: newAssurance(), reports: make(chan report), planner: scheduler.Schedule}
+	s := &Server{config: c, logger: c.Logger, store: state.New(), assured: newAssurance(), reports: make(chan report), passing: make(chan passing),
+		planner: scheduler.Schedule}
 	s.vault = vault{c.Dir, c.Identity, func() []byte { return s.store.Snapshot().Meta(metaSealedBy + c.Identity.ID().String()) }}
 	reformed, err := false, error(nil)
 	if s.epochs, reformed, err = openEpochs(&c); err != nil {
@@ -107,10 +109,11 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.follow(ctx) })
 	group.Go(func() error { return s.commits.run(ctx) })
 	group.Go(func() error { return s.takeReports(ctx) })
+	group.Go(func() error { return s.takePassing(ctx) })
 	group.Go(func() error { return s.replica.watch(ctx) })
 	group.Go(func() error { return s.keepCertificate(ctx, s.led) })
 	if s.config.Beats != nil {
-		group.Go(func() error { return link.ServeBeats(ctx, s.config.Beats, s.Heartbeat) })
+		group.Go(func() error { return link.ServeBeats(ctx, s.config.Beats, s.beat) })
 	}
 	group.Go(func() error { return s.fetchSeal(ctx) })
 	err := group.Wait() // Raft still answers: nobody waits for it in vain

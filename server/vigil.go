@@ -76,7 +76,8 @@ type vigil struct {
 	suspects []*cluster.Node
 	gone     []*cluster.Node
 	flagged  []cluster.ID
-	next     time.Time // of the next look
+	passed   []cluster.ID // whose leases other servers renew
+	next     time.Time    // of the next look
 }
 
 // doubt is what speaks for a node of which both proofs of life are gone: that it was reached afresh.
@@ -138,6 +139,10 @@ func (s *Server) look(snapshot *state.Snapshot, doubts map[cluster.ID]doubt, now
 			verdict, again = flagged, d.until.Sub(now)
 		}
 		switch verdict {
+		case trusted:
+			if s.leases.passed(node.ID, lease) && s.leases.leadingFor(now) >= 2*lease {
+				v.passed = append(v.passed, node.ID)
+			}
 		case flagged:
 			if s.leases.leadingFor(now) >= 2*lease { // a new leader is heard of by and by
 				v.flagged = append(v.flagged, node.ID)
@@ -158,12 +163,13 @@ func (s *Server) look(snapshot *state.Snapshot, doubts map[cluster.ID]doubt, now
 // a while (a suspended machine, say) has heard nothing and gives every node a new lease.
 func (s *Server) watchNodes(ctx context.Context) error {
 	doubts := map[cluster.ID]doubt{}
-	told := map[cluster.ID]bool{}
+	flagged, passed := map[cluster.ID]bool{}, map[cluster.ID]bool{}
 	for ctx.Err() == nil {
 		changed := s.membersChanged()
 		snapshot, now := s.Snapshot(), time.Now()
 		v := s.look(snapshot, doubts, now)
-		s.tellFlagged(told, v.flagged)
+		s.tell(flagged, v.flagged, "node lives but its heartbeats do not come through: it keeps its work")
+		s.tell(passed, v.passed, "node and this server do not reach one another: its heartbeats come through other servers")
 		for _, node := range v.gone {
 			if err := s.giveUp(ctx, node, "it left the cluster"); err != nil {
 				return err
@@ -197,17 +203,17 @@ func (s *Server) giveUp(ctx context.Context, node *cluster.Node, why string) err
 	return err
 }
 
-// tellFlagged says once of each node that it is heard of by gossip or other nodes alone.
-func (s *Server) tellFlagged(told map[cluster.ID]bool, flagged []cluster.ID) {
+// tell says it once of each of the nodes, and again when it has ended and begun anew.
+func (s *Server) tell(told map[cluster.ID]bool, nodes []cluster.ID, what string) {
 	for id := range told {
-		if !slices.Contains(flagged, id) {
+		if !slices.Contains(nodes, id) {
 			delete(told, id)
 		}
 	}
-	for _, id := range flagged {
+	for _, id := range nodes {
 		if !told[id] {
 			told[id] = true
-			s.logger.Warn("node lives but its heartbeats do not come through: it keeps its work", "node", id)
+			s.logger.Warn(what, "node", id)
 		}
 	}
 }

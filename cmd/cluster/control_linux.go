@@ -14,7 +14,8 @@ import (
 )
 
 // control is the servers as the agent sees them. What needs the leader goes through this process's API, which knows the way.
-// Leases are renewed with the leader every second, and with the others now and then, so that a new leader knows them.
+// Leases are renewed with the leader every second, and with the others now and then, so that a new leader knows them. While the
+// leader does not answer, the others are asked to pass it on.
 type control struct {
 	client  *api.Client         // of this process
 	self    cluster.ID          // this node
@@ -88,8 +89,8 @@ type heard struct {
 	err      error
 }
 
-// Heartbeat renews the node's lease with the leader and with those others whose turn it is; with all if it is not known who leads.
-// It returns with the leader's answer, or when none is expected any more.
+// Heartbeat renews the node's lease with the leader and with those others whose turn it is; with all, be it through one another, if
+// the leader did not answer last. It returns with the leader's answer, whichever way that came, or when none is expected any more.
 func (c *control) Heartbeat(ctx context.Context, node cluster.ID) (agent.Standing, error) {
 	answers, asked := c.send(ctx, node)
 	best, err := c.gather(ctx, answers, asked)
@@ -119,9 +120,6 @@ func (c *control) gather(ctx context.Context, answers <-chan heard, asked int) (
 					err = got.err
 				}
 			case got.standing.Leader:
-				c.mu.Lock()
-				c.leader = got.server
-				c.mu.Unlock()
 				if got.standing.Unknown {
 					return best, cluster.Errorf(cluster.CodeNotFound, "renew lease: the servers do not know this node")
 				}
@@ -141,6 +139,7 @@ func (c *control) send(ctx context.Context, node cluster.ID) (answers <-chan hea
 	servers := c.servers()
 	servers = servers[:min(len(servers), mostBeats)]
 	heards := make(chan heard, len(servers))
+	pass := c.leaderless()
 	for _, id := range servers {
 		b := c.take(id, time.Now())
 		if b == nil {
@@ -148,8 +147,8 @@ func (c *control) send(ctx context.Context, node cluster.ID) (answers <-chan hea
 		}
 		asked++
 		c.sending.Go(func() { // ends within the time that a heartbeat may take; meanwhile no other is sent to that server
-			standing, err := c.renew(context.WithoutCancel(ctx), id, b, node)
-			c.release(b)
+			standing, err := c.renew(context.WithoutCancel(ctx), way{id, b, pass}, node)
+			c.release(b, id, err == nil && standing.Leader && !standing.Passed)
 			heards <- heard{id, standing, err}
 		})
 	}
@@ -157,9 +156,16 @@ func (c *control) send(ctx context.Context, node cluster.ID) (answers <-chan hea
 	return heards, asked
 }
 
-func (c *control) renew(ctx context.Context, id cluster.ID, b *beat, node cluster.ID) (link.Standing, error) {
-	if id != c.self {
-		return b.beater.Beat(ctx)
+// way is how one heartbeat goes.
+type way struct {
+	server cluster.ID
+	beat   *beat
+	pass   bool // the server is to pass it on to the leader
+}
+
+func (c *control) renew(ctx context.Context, to way, node cluster.ID) (link.Standing, error) {
+	if to.server != c.self {
+		return to.beat.beater.Beat(ctx, to.pass)
 	}
 	if c.own == nil {
 		return link.Standing{}, cluster.Errorf(cluster.CodeUnavailable, "renew lease: the server of this agent does not run")
@@ -186,10 +192,21 @@ func (c *control) take(id cluster.ID, now time.Time) *beat {
 	return b
 }
 
-func (c *control) release(b *beat) {
+// release ends a heartbeat. Who leads is noted also if it answers late: then it is asked again.
+func (c *control) release(b *beat, server cluster.ID, leads bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.busy = false
+	if leads {
+		c.leader = server
+	}
+}
+
+// leaderless reports whether the leader did not answer last, or nobody knows who it is.
+func (c *control) leaderless() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leader.IsZero()
 }
 
 // prune forgets the ways to those who are no servers any more.

@@ -115,9 +115,20 @@ func newestEpoch(places map[cluster.ID]whereabouts) (newest uint64) {
 // Servers are the nodes that keep the state, those that gossip has alive first, in the order of their IDs. Those alive whose copy is
 // of an older epoch than another's are none.
 func (d *directory) Servers() []cluster.ID {
+	living, others := d.byLife()
+	return append(living, others...)
+}
+
+// OtherServers are those of Servers that gossip has alive, without this node.
+func (d *directory) OtherServers() []cluster.ID {
+	living, _ := d.byLife()
+	return slices.DeleteFunc(living, func(id cluster.ID) bool { return id == d.self })
+}
+
+// byLife are the servers that gossip has alive, and the others.
+func (d *directory) byLife() (living, others []cluster.ID) {
 	now := d.newest.Load()
 	newest := newestEpoch(now.places)
-	var living, others []cluster.ID
 	met := map[cluster.ID]bool{}
 	for _, m := range now.members {
 		met[m.Node] = true
@@ -135,7 +146,21 @@ func (d *directory) Servers() []cluster.ID {
 		}
 	}
 	slices.SortFunc(others, cluster.ID.Compare)
-	return append(living, others...)
+	return living, others
+}
+
+// named is what people call the node, and where it is.
+func (d *directory) named(id cluster.ID) string {
+	name := id.String()
+	for _, m := range d.Members() {
+		if m.Node == id && m.Name != "" {
+			name = m.Name
+		}
+	}
+	if where, known := d.Address(id); known {
+		return name + " at " + where
+	}
+	return name
 }
 
 // awaitLoss returns when gossip, which has or had the node alive, says that it is not any more, or when ctx ends.
@@ -143,7 +168,7 @@ func (d *directory) awaitLoss(ctx context.Context, id cluster.ID) {
 	met := false
 	for {
 		changed := d.Changed()
-		alive := slices.ContainsFunc(d.Members(), func(m cluster.Member) bool { return m.Node == id && m.State == cluster.MemberAlive })
+		alive := d.lives(id)
 		if met = met || alive; met && !alive {
 			return
 		}
@@ -153,6 +178,11 @@ func (d *directory) awaitLoss(ctx context.Context, id cluster.ID) {
 			return
 		}
 	}
+}
+
+// lives reports whether gossip has the node alive.
+func (d *directory) lives(id cluster.ID) bool {
+	return slices.ContainsFunc(d.Members(), func(m cluster.Member) bool { return m.Node == id && m.State == cluster.MemberAlive })
 }
 
 // Peers are the remembered addresses of gossip.

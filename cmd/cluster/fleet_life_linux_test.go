@@ -174,7 +174,7 @@ func (f *fleet) stop(id string) {
 func (f *fleet) write(what, id string, next *cluster.Job, change func(context.Context, *api.Client) error) {
 	var via []*fleetNode
 	for _, n := range f.nodes {
-		if n.client != nil {
+		if n.client != nil && (f.through == nil || n == f.through) {
 			via = append(via, n)
 		}
 	}

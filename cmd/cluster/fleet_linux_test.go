@@ -35,6 +35,7 @@ type fleet struct {
 	states  map[uint64]fleetState
 	told    map[string]bool // broken promises, so that each is told once
 	slowest time.Duration   // that it took to come to rest
+	through *fleetNode      // whom changes go through; nil: any
 
 	mu    sync.Mutex // guards what follows
 	limit map[string]int

@@ -5,8 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"maps"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -18,14 +22,19 @@ import (
 
 // front is the API of an agent that is no server: what it knows itself it answers, everything else a living server does.
 type front struct {
-	r     *running
-	local http.Handler // the routes of the agent itself
+	r       *running
+	local   http.Handler // the routes of the agent itself
+	nearest *nearest
 }
 
-// frontPatience is how long a request waits for a server that answers.
-const frontPatience = 5 * time.Second
+const (
+	// frontPatience is how long a request waits for a server that takes it.
+	frontPatience = 3 * time.Second
+	// frontRest is between two times that all are tried, which takes some time itself.
+	frontRest, shortestRound = 100 * time.Millisecond, 500 * time.Millisecond
+)
 
-// ServeHTTP passes the request on to servers, one after the other, until one takes it.
+// ServeHTTP passes the request on to servers, one after the other, until one answers it.
 func (f *front) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if strings.HasPrefix(request.URL.Path, "/v1/agent/") || request.URL.Path == api.MetricsRead.Path {
 		f.local.ServeHTTP(w, request)
@@ -57,27 +66,79 @@ func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
 	if err != nil {
 		return err
 	}
+	ctx, blocking := request.Context(), request.URL.Query().Has("index")
 	until := time.Now().Add(frontPatience)
 	for {
-		began, asked := time.Now(), false
-		last := cluster.Errorf(cluster.CodeUnavailable, "no server is known")
-		for _, id := range f.r.directory.Servers() {
-			if last = f.carry(id, w, again()); last == nil || request.Context().Err() != nil {
-				return last
-			}
-			asked = asked || !errors.Is(last, link.ErrUnsent)
+		began := time.Now()
+		vain := f.round(ctx, w, again)
+		if vain == nil {
+			return nil
 		}
-		if now := time.Now(); asked && now.Sub(began) > frontPatience { // it waited for a change, not for a server
+		if now := time.Now(); blocking && vain.asked && now.Sub(began) > frontPatience { // it waited for a change, not for a server
 			until = now.Add(frontPatience)
-		} else if now.After(until) {
-			return cluster.Errorf(cluster.CodeUnavailable, "No server of the cluster answers: %w", last)
+		} else if now.Add(shortestRound).After(until) {
+			return cluster.Errorf(cluster.CodeUnavailable, "No server of the cluster answers: %s", vain.words(f.r.directory))
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-request.Context().Done():
-			return request.Context().Err()
+		case <-time.After(frontRest):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+}
+
+// round asks each of the servers once, those first that answer soonest. It returns nil when one has answered the request.
+func (f *front) round(ctx context.Context, w http.ResponseWriter, again func() *http.Request) *failures {
+	all := failures{why: map[cluster.ID]error{}}
+	for servers := f.r.directory.Servers(); len(servers) > 0 && ctx.Err() == nil; {
+		id, unreached := f.nearest.of(ctx, servers)
+		maps.Copy(all.why, unreached)
+		if id.IsZero() {
+			break
+		}
+		err := f.carry(id, w, again())
+		if err == nil {
+			return nil
+		}
+		f.nearest.avoid(id)
+		all.why[id] = err
+		all.asked = all.asked || !errors.Is(err, link.ErrUnsent)
+		servers = slices.DeleteFunc(servers, func(id cluster.ID) bool { return all.why[id] != nil })
+	}
+	return &all
+}
+
+// failures are why servers did not answer a request.
+type failures struct {
+	asked bool // one of them got it
+	why   map[cluster.ID]error
+}
+
+// words say which servers were tried, and what was wrong with each.
+func (f *failures) words(d *directory) string {
+	if len(f.why) == 0 {
+		return "none is known"
+	}
+	var texts []string
+	for id, err := range f.why {
+		texts = append(texts, d.named(id)+": "+reason(err))
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, "; ")
+}
+
+// reason says in short why a server was not reached; what a server itself said it says as it is.
+func reason(err error) string {
+	late, network := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused, no agent runs there"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "no route to it"
+	case network && late.Timeout():
+		return "no answer"
+	}
+	return err.Error()
 }
 
 // carry has the server answer. It waits no longer when gossip says that the server is gone.
@@ -93,12 +154,16 @@ func (f *front) carry(id cluster.ID, w http.ResponseWriter, request *http.Reques
 		cancel()
 		<-watched
 	}()
-	return f.r.dialer.Carry(id, w, request.WithContext(ctx))
+	err := f.r.dialer.Carry(id, w, request.WithContext(ctx))
+	if err != nil && ctx.Err() != nil && request.Context().Err() == nil {
+		return cluster.Errorf(cluster.CodeUnavailable, "it was lost while it was asked")
+	}
+	return err
 }
 
 // newFront makes the API of this agent, which is no server.
 func (r *running) newFront() http.Handler {
-	return &front{r: r, local: server.NewHandler(server.HTTPConfig{
+	return &front{r: r, nearest: &nearest{directory: r.directory, dialer: r.dialer}, local: server.NewHandler(server.HTTPConfig{
 		Core: stranger{state.New(), r.reach}, Logger: r.logger, Version: version,
 		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures, Cluster: r.view, Leave: r.leave,
 	})}

@@ -236,6 +236,7 @@ func (r *running) openServer() (err error) {
 	r.api = server.NewHandler(server.HTTPConfig{
 		Core: r.server, Keeper: r.server, Logger: r.logger, Version: version,
 		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures, Cluster: r.view, Leave: r.leave,
+		Another: (&nearest{directory: r.directory, dialer: r.dialer}).another,
 	})
 	return nil
 }
@@ -395,6 +396,7 @@ func (r *running) peers() http.Handler {
 	if r.server != nil {
 		path, progress := r.server.ProgressHandler()
 		mux.Handle(path, progress)
+		mux.Handle(r.server.PassHandler())
 		mux.Handle("/", r.api)
 	} else if r.client != nil {
 		mux.Handle("/v1/client/", serversOnly(r.client.Handler()))

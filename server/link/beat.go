@@ -3,7 +3,9 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -24,17 +26,21 @@ const (
 // Standing is what a server thinks of a node that renewed its lease with it. It travels as one byte.
 type Standing struct {
 	Status  string // cluster.NodeStatus…, "" if the server does not know the node (yet)
-	Leader  bool   // the server leads: it is its opinion that counts
+	Leader  bool   // it is the opinion of the leader, which alone counts
 	Unknown bool   // the leader does not know the node: it must register
+	Passed  bool   // the leader was told by the server that was asked, and has renewed the lease for that
 }
 
 // standings are the statuses as they travel. A number, once released, keeps its meaning.
 var standings = []string{"", cluster.NodeStatusInitializing, cluster.NodeStatusReady, cluster.NodeStatusDown, cluster.NodeStatusDisconnected}
 
 const (
-	beatAsk     = 1
+	beatAsk     = 1 // renew my lease with you
+	beatPass    = 2 // and with the leader, which I do not reach. Servers of older releases end the connection
 	beatLeader  = 0x80
 	beatUnknown = 0x40
+	beatPassed  = 0x20
+	beatStatus  = 0x1f
 )
 
 func (s Standing) encode() byte {
@@ -50,20 +56,26 @@ func (s Standing) encode() byte {
 	if s.Unknown {
 		b |= beatUnknown
 	}
+	if s.Passed {
+		b |= beatPassed
+	}
 	return b
 }
 
 func decodeStanding(b byte) Standing {
-	s := Standing{Leader: b&beatLeader != 0, Unknown: b&beatUnknown != 0}
-	if i := int(b &^ (beatLeader | beatUnknown)); i < len(standings) {
+	s := Standing{Leader: b&beatLeader != 0, Unknown: b&beatUnknown != 0, Passed: b&beatPassed != 0}
+	if i := int(b & beatStatus); i < len(standings) {
 		s.Status = standings[i]
 	}
 	return s
 }
 
-// ServeBeats answers heartbeats on the connections of the listener until ctx ends, and closes it. An error of renew, which is called
-// concurrently for different nodes, ends the connection, and the node tries again.
-func ServeBeats(ctx context.Context, listener net.Listener, renew func(context.Context, cluster.ID) (Standing, error)) error {
+// Renew renews a node's lease with this server; with pass, which a node asks for that does not reach the leader, with the leader
+// too. It is called concurrently for different nodes. An error ends the connection, and the node tries again.
+type Renew func(ctx context.Context, node cluster.ID, pass bool) (Standing, error)
+
+// ServeBeats answers heartbeats on the connections of the listener until ctx ends, and closes it.
+func ServeBeats(ctx context.Context, listener net.Listener, renew Renew) error {
 	var hosts beatHosts
 	group := new(errgroup.Group)
 	defer group.Wait()
@@ -93,14 +105,14 @@ func ServeBeats(ctx context.Context, listener net.Listener, renew func(context.C
 	}
 }
 
-func answerBeats(ctx context.Context, conn net.Conn, id cluster.ID, renew func(context.Context, cluster.ID) (Standing, error)) {
+func answerBeats(ctx context.Context, conn net.Conn, id cluster.ID, renew Renew) {
 	one := make([]byte, 1)
 	for ctx.Err() == nil {
 		conn.SetDeadline(time.Now().Add(beatIdle))
-		if _, err := conn.Read(one); err != nil || one[0] != beatAsk {
+		if _, err := conn.Read(one); err != nil || one[0] != beatAsk && one[0] != beatPass {
 			return
 		}
-		standing, err := renew(ctx, id)
+		standing, err := renew(ctx, id, one[0] == beatPass)
 		if err != nil {
 			return
 		}
@@ -162,11 +174,20 @@ type Beater struct {
 // Beater makes one for the server; it does not connect.
 func (d *Dialer) Beater(server cluster.ID) *Beater { return &Beater{dialer: d, server: server} }
 
-// Beat renews the lease. A connection on which nothing came back in time is not used again.
-func (b *Beater) Beat(ctx context.Context) (Standing, error) {
+// Beat renews the lease; with pass also with the leader if that is another server, which the node does not reach. A connection on
+// which nothing came back in time is not used again.
+func (b *Beater) Beat(ctx context.Context, pass bool) (Standing, error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	standing, err := b.beat(ctx)
+	ask := byte(beatAsk)
+	if pass {
+		ask = beatPass
+	}
+	standing, err := b.beat(ctx, ask)
+	if pass && errors.Is(err, io.EOF) { // a server of an older release, most likely
+		b.Close()
+		standing, err = b.beat(ctx, beatAsk)
+	}
 	if err != nil {
 		b.Close()
 		return Standing{}, cluster.Errorf(cluster.CodeUnavailable, "renew lease with server %s: %w", b.server, err)
@@ -174,7 +195,7 @@ func (b *Beater) Beat(ctx context.Context) (Standing, error) {
 	return standing, nil
 }
 
-func (b *Beater) beat(ctx context.Context) (Standing, error) {
+func (b *Beater) beat(ctx context.Context, ask byte) (Standing, error) {
 	if b.conn == nil {
 		conn, err := b.dialer.DialNode(ctx, b.server, ProtocolBeat)
 		if err != nil {
@@ -184,7 +205,7 @@ func (b *Beater) beat(ctx context.Context) (Standing, error) {
 	}
 	deadline, _ := ctx.Deadline()
 	b.conn.SetDeadline(deadline)
-	one := []byte{beatAsk}
+	one := []byte{ask}
 	if _, err := b.conn.Write(one); err != nil {
 		return Standing{}, err
 	}

@@ -13,8 +13,8 @@ import (
 
 func TestStandingsTravelAsOneByte(t *testing.T) {
 	for _, status := range standings {
-		for bits := range 4 {
-			want := Standing{Status: status, Leader: bits&1 != 0, Unknown: bits&2 != 0}
+		for bits := range 8 {
+			want := Standing{Status: status, Leader: bits&1 != 0, Unknown: bits&2 != 0, Passed: bits&4 != 0}
 			if got := decodeStanding(want.encode()); got != want {
 				t.Errorf("%+v arrives as %+v", want, got)
 			}
@@ -40,7 +40,7 @@ func TestLeasesAreRenewedOverOneConnection(t *testing.T) {
 	var renewed atomic.Int32
 	go func() { ended <- port.Run(wired) }()
 	go func() {
-		ended <- ServeBeats(ctx, port.Beats(), func(_ context.Context, id cluster.ID) (Standing, error) {
+		ended <- ServeBeats(ctx, port.Beats(), func(_ context.Context, id cluster.ID, pass bool) (Standing, error) {
 			if id != nodeID {
 				t.Errorf("node %s renews", id)
 			}
@@ -55,17 +55,17 @@ func TestLeasesAreRenewedOverOneConnection(t *testing.T) {
 	beater := dialer.Beater(otherID)
 	want := Standing{Status: cluster.NodeStatusReady, Leader: true}
 	for range 3 {
-		if got, err := beater.Beat(ctx); err != nil || got != want {
+		if got, err := beater.Beat(ctx, false); err != nil || got != want {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
 	if n := counted.conns.Load(); n != 1 {
 		t.Errorf("three heartbeats took %d connections", n)
 	}
-	if _, err := beater.Beat(ctx); err == nil {
+	if _, err := beater.Beat(ctx, false); err == nil {
 		t.Error("a renewal that failed is taken for one")
 	}
-	if got, err := beater.Beat(ctx); err != nil || got != want {
+	if got, err := beater.Beat(ctx, false); err != nil || got != want {
 		t.Errorf("over a new connection: %+v, %v", got, err)
 	}
 	if n := counted.conns.Load(); n != 2 {
@@ -79,7 +79,7 @@ func TestLeasesAreRenewedOverOneConnection(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if _, err := beater.Beat(t.Context()); err == nil {
+	if _, err := beater.Beat(t.Context(), false); err == nil {
 		t.Error("a server that has ended answers")
 	}
 	beater.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -27,6 +28,56 @@ func (d *Dialer) Reached(ctx context.Context, id cluster.ID) bool {
 	}
 	conn.Close()
 	return true
+}
+
+const (
+	// headStart is how much sooner than the next node one is tried.
+	headStart = 150 * time.Millisecond
+	// firstTimeout is how long First tries in all.
+	firstTimeout = 2500 * time.Millisecond
+)
+
+// First is the first of the nodes to which a new connection comes about. They are tried in their order, each a moment after the one
+// before, or at once if all before have failed. Without one it is zero; failures says why of each that was tried in vain.
+func (d *Dialer) First(ctx context.Context, nodes []cluster.ID) (first cluster.ID, failures map[cluster.ID]error) {
+	type outcome struct {
+		node cluster.ID
+		err  error
+	}
+	outcomes := make(chan outcome, len(nodes))
+	var trying sync.WaitGroup
+	defer trying.Wait()
+	ctx, cancel := context.WithTimeout(ctx, firstTimeout)
+	defer cancel()
+	turn := time.NewTicker(headStart)
+	defer turn.Stop()
+	failures = map[cluster.ID]error{}
+	for tried := 0; len(failures) < len(nodes); {
+		if tried < len(nodes) {
+			node := nodes[tried]
+			tried++
+			trying.Go(func() {
+				conn, err := d.DialNode(ctx, node, ProtocolHTTP1)
+				if err == nil {
+					conn.Close()
+				}
+				outcomes <- outcome{node, err}
+			})
+		}
+		for waiting := true; waiting && len(failures) < len(nodes); {
+			select {
+			case <-turn.C:
+				waiting = tried == len(nodes)
+			case out := <-outcomes:
+				if out.err == nil {
+					return out.node, failures
+				}
+				failures[out.node] = out.err
+				waiting = len(failures) < tried
+			}
+		}
+	}
+	return cluster.ID{}, failures
 }
 
 // Reaches asks the node via whether it reaches the node about. An error says that it could not be asked.
