@@ -40,8 +40,7 @@ func Drain(in Input) *cluster.Evaluation {
 			return eval
 		}
 	}
-	blocked := func(e *cluster.Evaluation) bool { return e.Status == cluster.EvalBlocked }
-	if len(plan.Eval.FailedTGAllocs) > 0 && !slices.ContainsFunc(in.Evals, blocked) {
+	if newlyBlocked(in, &plan) {
 		return eval
 	}
 	return nil

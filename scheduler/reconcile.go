@@ -409,11 +409,12 @@ func (p *planner) room(w *work, placed []Placement) int {
 	for i := range w.slots {
 		a := w.slots[i].alloc
 		switch {
-		case a == nil || p.gone[a.ID] || a.Health == cluster.HealthHealthy:
+		case a == nil || p.gone[a.ID]:
 		case !p.current(a):
-			if p.live(a) && p.updatable(a) {
-				room-- // it has just joined the rollout and was not healthy before
+			if p.live(a) && !p.unknown(a) && p.updatable(a) {
+				room-- // it has just joined the rollout, and is asked for its health anew
 			}
+		case a.Health == cluster.HealthHealthy:
 		case a.DeploymentID != p.rollout.deployment.ID:
 		case a.Health == cluster.HealthUnhealthy:
 			return 0

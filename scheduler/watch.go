@@ -114,7 +114,8 @@ func (c counts) deadline(d *cluster.Deployment, part cluster.DeploymentGroup) ti
 	return deadline
 }
 
-// nextStep is an evaluation of the job if that would move the rollout, nil if not or if one is pending anyway.
+// nextStep is an evaluation of the job if that would move the rollout, or say for the first time why it cannot go on; nil if
+// not, or if one is pending anyway.
 func nextStep(in Input) *cluster.Evaluation {
 	if pending(in) {
 		return nil
@@ -134,10 +135,16 @@ func nextStep(in Input) *cluster.Evaluation {
 		return nil
 	}
 	in.Eval = eval
-	if plan := Schedule(in); len(plan.Stops)+len(plan.Places)+len(plan.Updates) == 0 {
-		return nil
+	if plan := Schedule(in); len(plan.Stops)+len(plan.Places)+len(plan.Updates) > 0 || newlyBlocked(in, &plan) {
+		return eval
 	}
-	return eval
+	return nil
+}
+
+// newlyBlocked reports whether the plan says why something waits for room, and no evaluation does so far.
+func newlyBlocked(in Input, plan *Plan) bool {
+	return len(plan.Eval.FailedTGAllocs) > 0 &&
+		!slices.ContainsFunc(in.Evals, func(e *cluster.Evaluation) bool { return e.Status == cluster.EvalBlocked })
 }
 
 // pending reports whether an evaluation of the job is about to be planned.
