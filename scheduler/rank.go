@@ -74,7 +74,7 @@ func (r *ranker) countPeers() {
 		}
 	}
 	for _, a := range r.p.in.Allocs {
-		if r.p.live(a) && !r.p.aside(a) {
+		if r.p.live(a) { // also if it is unknown and has a successor: with its node back it may stay
 			add(r.p.node(a.NodeID), a.TaskGroup)
 		}
 	}
