@@ -33,6 +33,7 @@ type Node struct {
 	NodeResources         NodeResources
 	ReservedResources     NodeReserved
 	Drivers               map[string]DriverState
+	Impediment            string // why the node itself takes no new work, whatever its eligibility; "" if it does
 	ComputedClass         string // nodes of one class answer every constraint without `unique.` alike
 	SchedulingEligibility string
 	Status                string

@@ -110,6 +110,21 @@ func (j *journal) save(r record, sync bool) error {
 	return nil
 }
 
+// try writes, and removes, a file that is larger than most records.
+func (j *journal) try() error {
+	path := filepath.Join(j.dir, "try")
+	if err := j.before("try " + path); err != nil {
+		return err
+	}
+	if err := replaceFile(path, make([]byte, 64<<10), !j.lazy); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
 // remove forgets the allocation. One that is not there is no error.
 func (j *journal) remove(id cluster.ID) error {
 	if err := j.before("remove " + j.path(id)); err != nil {

@@ -114,7 +114,7 @@ func TestANodeKeepsItsID(t *testing.T) {
 	}
 }
 
-// TestAFullDisk: nothing is started that is not on record, and the reason is where people look.
+// TestAFullDisk: nothing is started that is not on record, nothing new is asked for, and the reason is where people look.
 func TestAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -124,14 +124,53 @@ func TestAFullDisk(t *testing.T) {
 		w.full.Store(true)
 		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
 		sleep(20 * time.Second)
+		const impediment = "journal cannot be written: no space left on device"
 		web := taskOf(t, w.alloc(a.ID), "web")
-		if len(w.begun()) != 0 || diary(web) != "Received, Task Setup, Setup Failure, Restarting" || web.Failed {
+		if len(w.begun()) != 0 || diary(web) != "Received, Setup Failure" || web.Failed {
 			t.Fatalf("starts %v, %s", w.begun(), diary(web))
 		}
+		if said := web.Events[1].DisplayMessage(); said != impediment+": the task is not started until it can" {
+			t.Errorf("the task's diary says %q", said)
+		}
+		if all := w.registrations(); all[len(all)-1].Impediment != impediment {
+			t.Errorf("the node says %q", all[len(all)-1].Impediment)
+		}
 		w.full.Store(false)
+		sleep(5 * time.Second)
+		if web := taskOf(t, w.alloc(a.ID), "web"); len(w.running()) != 1 || web.Restarts != 0 {
+			t.Errorf("running %v, %s", w.running(), diary(web))
+		}
+		if all := w.registrations(); len(all) != 3 || all[2].Impediment != "" {
+			t.Errorf("the node registered %d times, and says at last %q", len(all), all[len(all)-1].Impediment)
+		}
+	})
+}
+
+// TestTheLeaseDoesNotWaitForNews: servers that cannot store what a node says of itself still hear that it lives.
+func TestTheLeaseDoesNotWaitForNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer n.stop()
+		sleep(time.Second)
+		w.fail("register", 1000)
+		w.full.Store(true)
+		n.node.judged(errors.New("no space left on device"))
+		beats := func() int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.beats
+		}
+		before := beats()
+		sleep(time.Minute)
+		if later := beats(); later-before < 30 || len(w.registrations()) != 1 {
+			t.Errorf("%d beats in a minute, %d registrations", later-before, len(w.registrations()))
+		}
+		w.full.Store(false)
+		w.fail("register", 0)
 		sleep(10 * time.Second)
-		if len(w.running()) != 1 {
-			t.Errorf("running %v, %s", w.running(), diary(taskOf(t, w.alloc(a.ID), "web")))
+		if all := w.registrations(); all[len(all)-1].Impediment != "" {
+			t.Errorf("the servers are left with %q", all[len(all)-1].Impediment)
 		}
 	})
 }

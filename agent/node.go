@@ -272,6 +272,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var reporter sync.WaitGroup
 	reporter.Go(func() { n.reports.run(reporting) })
 
+	n.judge()
 	talk, talking := errgroup.WithContext(ctx)
 	registered := make(chan struct{})
 	examined := make(chan struct{})
@@ -279,6 +280,7 @@ func (n *Node) Run(ctx context.Context) error {
 	talk.Go(func() error { n.keepRegistered(talking, examined, registered); return nil })
 	talk.Go(func() error { n.follow(talking, registered); return nil })
 	talk.Go(func() error { n.keepClean(talking); return nil })
+	talk.Go(func() error { n.keepJudging(talking); return nil })
 	for _, d := range n.config.Drivers {
 		if c, ok := d.(driver.Cleaner); ok {
 			talk.Go(func() error { c.Run(talking, n.knows); return nil })
@@ -367,7 +369,7 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 	failures := 0
 	for ctx.Err() == nil {
 		self := n.self.Load()
-		standing, err := n.speak(ctx, self, self != known)
+		standing, err := n.speak(ctx, self, known)
 		if err == nil {
 			known = self
 		}
@@ -403,20 +405,28 @@ func (n *Node) keepRegistered(ctx context.Context, examined <-chan struct{}, reg
 	}
 }
 
-// speak registers or renews the lease, which is worthless when it takes long.
-func (n *Node) speak(ctx context.Context, self *cluster.Node, register bool) (Standing, error) {
-	const patience, leasePatience = 10 * time.Second, 1500 * time.Millisecond
-	if register {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		return Standing{}, n.config.Control.Register(ctx, self)
+// speak renews the lease of a node that the servers know, and tells them what the node is if that is news. The lease does
+// not wait for the news, which servers with a full disk cannot take.
+func (n *Node) speak(ctx context.Context, self, known *cluster.Node) (Standing, error) {
+	if known != nil {
+		standing, err := n.beat(ctx)
+		if err != nil || self == known {
+			return standing, err
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, leasePatience)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return Standing{}, n.config.Control.Register(ctx, self)
+}
+
+// beat renews the lease, which is worthless when it takes long.
+func (n *Node) beat(ctx context.Context) (Standing, error) {
+	beating, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 	defer cancel()
 	sent := Boottime() // a lease is as old as its renewal's sending
-	standing, err := n.config.Control.Heartbeat(ctx, self.ID)
+	standing, err := n.config.Control.Heartbeat(beating, n.ID())
 	if err == nil && standing.Leader {
-		n.renewed(ctx, sent)
+		n.renewed(beating, sent)
 	}
 	return standing, err
 }

@@ -209,6 +209,18 @@ func (r record) begun(i int, now int64) record {
 	})
 }
 
+// held is the record with the reason why its tasks are not started, in the diaries of those that wait for that.
+func (r record) held(why string, now int64) record {
+	details := cluster.EventDetails{Message: why}
+	return r.changeAll(func(_ int, t *taskRecord) {
+		n := len(t.Events)
+		told := n > 0 && t.Events[n-1].Details != nil && *t.Events[n-1].Details == details
+		if t.State == cluster.TaskPending && !told {
+			t.add(now, cluster.EventSetupFailure, &details)
+		}
+	})
+}
+
 // started is the record after the driver started the i-th task.
 func (r record) started(i int, now int64) record {
 	return r.change(i, func(t *taskRecord) {

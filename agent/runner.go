@@ -159,6 +159,9 @@ func (r *runner) advance(ctx context.Context) int64 {
 			r.do(ctx, s, have)
 			continue
 		}
+		if r.unsaved != nil && !r.want().Stop {
+			r.set(r.rec.held(impediment(r.unsaved)+": the task is not started until it can", now()), keepNothing)
+		}
 		until := earlier(s.Until, r.healthAt)
 		if r.unsaved != nil {
 			until = earlier(until, r.saveAt)
@@ -238,6 +241,7 @@ func (r *runner) confirmed(rec record) (int64, bool) {
 func (r *runner) save(keep durability) {
 	err := r.node.journal.save(r.rec, keep == keepMachine)
 	if err != nil {
+		r.node.judged(err)
 		r.node.counted.journal.Add(1)
 		if r.unsaved == nil {
 			r.log.Warn("the allocation's journal cannot be written: no task is started until it can", "err", err)
@@ -281,8 +285,8 @@ func (r *runner) do(ctx context.Context, s step, have life) {
 	switch s.Do {
 	case actBegin:
 		r.set(r.rec.begun(i, have.Now), keepProcess)
-		if r.unsaved != nil {
-			r.set(r.rec.startFailed(i, cluster.EventSetupFailure, r.unsaved.Error(), false, r.moment()), keepProcess)
+		if r.unsaved != nil { // the driver knows nothing of it: it did not begin
+			r.set(have.record, keepNothing)
 		}
 	case actEnd:
 		r.set(r.rec.endingBegun(i, s.Why, s.SignalAt, have.Now), keepProcess)

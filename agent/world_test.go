@@ -377,6 +377,9 @@ func (n *incarnation) Register(ctx context.Context, node *cluster.Node) error {
 	if err := n.reach(ctx, "register"); err != nil {
 		return err
 	}
+	if err := n.fault("register"); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.nodes = append(n.nodes, node)

@@ -76,10 +76,14 @@ func (f *filter) wantsCenter(dc string) bool {
 	return wanted
 }
 
-// rejects is what the node lacks: the first constraint that it does not meet or "missing drivers"; "" if nothing.
+// rejects is what the node lacks: the first constraint that it does not meet, its impediment or "missing drivers"; "" if
+// nothing.
 func (f *filter) rejects(n *cluster.Node) string {
 	if reason := f.lacks(n); reason != "" {
 		return reason
+	}
+	if n.Impediment != "" {
+		return n.Impediment
 	}
 	for _, driver := range f.drivers {
 		if state := n.Drivers[driver]; !state.Detected || !state.Healthy {
@@ -89,7 +93,7 @@ func (f *filter) rejects(n *cluster.Node) string {
 	return ""
 }
 
-// lacks is rejects without the drivers, whose health comes and goes: it decides whether what runs may stay.
+// lacks is rejects without impediment and drivers, which come and go: it decides whether what runs may stay.
 func (f *filter) lacks(n *cluster.Node) string {
 	if reason := f.classLacks(n); reason != "" {
 		return reason

@@ -17,7 +17,8 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 //
 //	node NAME key=value…        a node joins
 //	set NAME key=value…         a node becomes down, disconnected, ready, ineligible, eligible, or has another meta.key; drain=DURATION,
-//	                            drain-all=… (none for ever, -1s at once) and drain-none begin and end a drain
+//	                            drain-all=… (none for ever, -1s at once) and drain-none begin and end a drain;
+//	                            impediment=… (_ for a space) and impediment= as the node itself says
 //	drain                       what nodes that are being drained ask for is planned
 //	job TYPE key=value… / GROUP key=value… / …      a version of the job is registered
 //	stop-job, purge-job
@@ -159,6 +160,8 @@ func setNode(n *cluster.Node, word string, now time.Time) {
 		n.Status = key
 	case "ineligible", "eligible":
 		n.SchedulingEligibility = key
+	case "impediment":
+		n.Impediment = strings.ReplaceAll(value, "_", " ")
 	default:
 		n.Meta[strings.TrimPrefix(key, "meta.")] = value
 	}

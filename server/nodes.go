@@ -45,11 +45,11 @@ func (s *Server) Register(ctx context.Context, node *cluster.Node) error {
 	s.leases.renew(node.ID, now) // or a request that another server carried here: its heartbeats tell by and by
 	snapshot := s.Snapshot()
 	known := snapshot.Node(node.ID)
-	next, text := *node, "Node re-registered"
+	next := *node
 	if known == nil {
-		next.Status, text = cluster.NodeStatusReady, "Node registered"
+		next.Status = cluster.NodeStatusReady
 	}
-	event := &cluster.NodeEvent{Message: text, Subsystem: "Cluster", Timestamp: now.UTC().Format(time.RFC3339)}
+	event := &cluster.NodeEvent{Message: registration(known, node), Subsystem: "Cluster", Timestamp: now.UTC().Format(time.RFC3339)}
 	_, err := s.Apply(ctx, &state.RegisterNode{At: now.UnixNano(), Node: &next, Event: event,
 		Evals: evalsForNode(snapshot, node, now)})
 	if err != nil {
@@ -59,6 +59,19 @@ func (s *Server) Register(ctx context.Context, node *cluster.Node) error {
 		return s.setNodeStatus(ctx, known, cluster.NodeStatusReady, "")
 	}
 	return nil
+}
+
+// registration is the line in a node's diary for what it now says of itself; known is the node as it was, nil if it is new.
+func registration(known, node *cluster.Node) string {
+	switch {
+	case node.Impediment != "" && (known == nil || known.Impediment != node.Impediment):
+		return "Node takes no new work: " + node.Impediment
+	case known == nil:
+		return "Node registered"
+	case known.Impediment != node.Impediment:
+		return "Node takes new work again"
+	}
+	return "Node re-registered"
 }
 
 // setNodeStatus decides a node's status and has the jobs that it concerns planned anew. A decision against a node is about the node

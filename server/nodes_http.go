@@ -49,7 +49,7 @@ func nodeStub(n *cluster.Node, resources, os bool) api.NodeListStub {
 	stub := api.NodeListStub{
 		Address: n.Address(), ID: n.ID, Datacenter: n.Datacenter, Name: n.Name, NodePool: n.NodePool, NodeClass: n.NodeClass,
 		Version:               cmp.Or(n.Attributes["cluster.version"], n.Attributes["nomad.version"]),
-		SchedulingEligibility: n.SchedulingEligibility, Status: n.Status, StatusDescription: n.StatusDescription,
+		SchedulingEligibility: n.SchedulingEligibility, Status: n.Status, StatusDescription: n.StatusDescription, Impediment: n.Impediment,
 		Drain: n.DrainStrategy != nil, LastDrain: n.LastDrain, Drivers: n.Drivers, CreateIndex: n.CreateIndex, ModifyIndex: n.ModifyIndex,
 	}
 	if resources {

@@ -330,6 +330,15 @@ func (w *world) do(what string) {
 		}
 	case "refuse":
 		w.refuse = rest
+	case "impede": // the node of that name says why it takes no new work
+		name, why, _ := strings.Cut(rest, " ")
+		for i, n := range w.nodes {
+			if n.Name == name {
+				next := *n
+				next.Impediment = why
+				w.nodes[i] = &next
+			}
+		}
 	case "write":
 		stream, text, _ := strings.Cut(rest, " ")
 		w.output[stream] += strings.ReplaceAll(text, `\n`, "\n")

@@ -89,7 +89,13 @@ func listNodes(c *call, client *api.Client) error {
 		rows = append(rows, row)
 	}
 	c.out.table(rows)
-	c.out.remarks(listNamesakes(list))
+	remarks := listNamesakes(list)
+	for _, n := range list {
+		if n.Impediment != "" {
+			remarks = append(remarks, fmt.Sprintf("Node %s (%s) takes no new work: %s", n.Name, short(n.ID, verbose), n.Impediment))
+		}
+	}
+	c.out.remarks(remarks)
 	return nil
 }
 
@@ -131,6 +137,9 @@ func (o *output) node(n *cluster.Node, allocs []*cluster.Allocation, verbose boo
 		{"Address", n.Address()}, {"Drain", strconv.FormatBool(n.DrainStrategy != nil)}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status},
 		{"Drivers", strings.Join(usableDrivers(n), ",")},
 	}
+	if n.Impediment != "" {
+		header = append(header, pair{"Impediment", "takes no new work: " + n.Impediment})
+	}
 	if last := n.LastDrain; last != nil {
 		text := last.Status + ", " + o.ago(last.UpdatedAt.UnixNano())
 		if n.DrainStrategy != nil {
@@ -168,6 +177,7 @@ func (o *output) node(n *cluster.Node, allocs []*cluster.Allocation, verbose boo
 		o.table(rows)
 	}
 	if verbose {
+		o.drivers(n)
 		o.heading("Attributes")
 		var list []pair
 		for _, key := range slices.Sorted(maps.Keys(n.Attributes)) {
@@ -185,6 +195,17 @@ func (o *output) node(n *cluster.Node, allocs []*cluster.Allocation, verbose boo
 		stubs[i] = api.StubOf(a)
 	}
 	o.allocations(stubs, verbose)
+}
+
+// drivers prints what each driver says of itself, also those that are not there.
+func (o *output) drivers(n *cluster.Node) {
+	o.heading("Drivers")
+	rows := [][]string{{"Driver", "Detected", "Healthy", "Message"}}
+	for _, name := range slices.Sorted(maps.Keys(n.Drivers)) {
+		d := n.Drivers[name]
+		rows = append(rows, []string{name, strconv.FormatBool(d.Detected), strconv.FormatBool(d.Healthy), d.HealthDescription})
+	}
+	o.table(rows)
 }
 
 // usableDrivers are the drivers that would take a task now; those that are there but not well, or lack something, say why.

@@ -339,7 +339,8 @@ func (w *world) nodeList() []api.NodeListStub {
 	list := []api.NodeListStub{}
 	for _, n := range w.nodes {
 		list = append(list, api.NodeListStub{ID: n.ID, Name: n.Name, Address: "192.0.2.7", Datacenter: n.Datacenter, NodePool: n.NodePool, NodeClass: n.NodeClass,
-			Version: "0.1.0", Status: n.Status, SchedulingEligibility: n.SchedulingEligibility, Drain: n.DrainStrategy != nil})
+			Version: "0.1.0", Status: n.Status, SchedulingEligibility: n.SchedulingEligibility, Drain: n.DrainStrategy != nil,
+			Impediment: n.Impediment})
 	}
 	return list
 }

@@ -20,6 +20,7 @@ type NodeListStub struct {
 	SchedulingEligibility string
 	Status                string
 	StatusDescription     string
+	Impediment            string
 	Drivers               map[string]cluster.DriverState
 	HostVolumes           map[string]struct{}
 	NodeResources         *cluster.NodeResources `json:",omitempty"` // with ?resources=true
