@@ -415,3 +415,44 @@ func TestRecordsAreFetchedWhereTheHintPoints(t *testing.T) {
 		}
 	})
 }
+
+// TestMembersOnlyHeardOfAreFoundAgain: of two pairs that are cut off from one another one node each starts anew, and knows
+// those beyond only by what its companion tells. Then the companions are gone, and the two have to find one another.
+func TestMembersOnlyHeardOfAreFoundAgain(t *testing.T) {
+	bubble(t, 12, func(t *testing.T, w *world) {
+		nodes := make([]*node, 4)
+		dirs := []string{t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()}
+		start := func(i int, peers func() []string) {
+			c := w.config(i)
+			c.Dir, c.Peers = dirs[i], peers
+			nodes[i] = w.startAt(atOf(i), c)
+			say(t, nodes[i], fmt.Sprintf("I am %d", i))
+		}
+		for i := range nodes {
+			start(i, w.config(i).Peers)
+		}
+		w.eventually(20*time.Second, "all know all", func() bool { return agree(nodes, func(i int) []string { return []string{fmt.Sprintf("I am %d", i)} }) })
+		w.pass(3 * time.Second) // the disks know it too
+		w.net.Split([]netip.AddrPort{atOf(0), atOf(2)}, []netip.AddrPort{atOf(1), atOf(3)})
+		w.eventually(20*time.Second, "the cut is noticed", func() bool {
+			return nodes[2].see(idOf(1)).State == cluster.MemberDead && nodes[3].see(idOf(0)).State == cluster.MemberDead
+		})
+		for i, beyond := range []cluster.ID{idOf(1), idOf(0)} {
+			for range 2 { // the second time from a disk that was written during the cut
+				nodes[i].stop(w)
+				start(i, nil)
+				w.eventually(time.Minute, "its companion tells", func() bool { return nodes[i].see(beyond).Parts != nil })
+				if at := nodes[i].see(beyond).Address; at.IsValid() {
+					t.Fatalf("it knows more than what is told: %s", at)
+				}
+				w.pass(3 * time.Second)
+			}
+		}
+		nodes[2].stop(w)
+		nodes[3].stop(w)
+		w.net.Heal()
+		w.eventually(time.Minute, "they find one another", func() bool {
+			return nodes[0].see(idOf(1)).State == cluster.MemberAlive && nodes[1].see(idOf(0)).State == cluster.MemberAlive
+		})
+	})
+}

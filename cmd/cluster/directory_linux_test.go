@@ -50,3 +50,21 @@ func TestDirectoryBelievesServersAlone(t *testing.T) {
 		t.Errorf("after a restart: servers %v, epoch %d", d.Servers(), d.NewestEpoch())
 	}
 }
+
+// TestDirectoryKeepsWhereMembersWere shows that a member of which only others tell, after a restart in a cut, is still looked for where
+// it was.
+func TestDirectoryKeepsWhereMembersWere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "nodes.json")
+	heard := told(1, cluster.Record{}, cluster.MemberDead)
+	heard.Address = netip.AddrPort{}
+	for round, members := range [][]gossip.Member{{told(1, cluster.Record{}, cluster.MemberAlive)}, {heard}, {heard}} {
+		d, err := openDirectory(file, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.replace(&gossip.View{Version: 1, Members: members})
+		if peers := d.Peers(); !slices.Equal(peers, []string{"10.0.0.1:4648"}) {
+			t.Errorf("round %d: peers %q", round, peers)
+		}
+	}
+}
