@@ -287,10 +287,11 @@ func cut(ctx context.Context, f *fleet.Fleet, n *fleet.Node, count int) (work, n
 	return running.Sub(at), unnamed.Sub(at), errors.Join(err, nameErr)
 }
 
-func (b *bench) clientCut(ctx context.Context) error {
+// cuts measures cuts of the machine that is chosen each time.
+func (b *bench) cuts(ctx context.Context, t topology, choose func(f *fleet.Fleet, leader *fleet.Node) (*fleet.Node, error)) error {
 	var work, names []time.Duration
-	err := b.repeat(ctx, apart, 3, func(f *fleet.Fleet, leader *fleet.Node) error {
-		n, err := victim(ctx, f, leader)
+	err := b.repeat(ctx, t, 3, func(f *fleet.Fleet, leader *fleet.Node) error {
+		n, err := choose(f, leader)
 		if err != nil {
 			return err
 		}
@@ -301,45 +302,32 @@ func (b *bench) clientCut(ctx context.Context) error {
 	fmt.Println("  cut to running elsewhere:", spread(work))
 	fmt.Println("  cut to gone from the DNS of all others:", spread(names))
 	return err
+}
+
+func (b *bench) clientCut(ctx context.Context) error {
+	return b.cuts(ctx, apart, func(f *fleet.Fleet, leader *fleet.Node) (*fleet.Node, error) { return victim(ctx, f, leader) })
 }
 
 func (b *bench) clientCutAfterLeader(ctx context.Context) error {
-	var work, names []time.Duration
-	err := b.repeat(ctx, apart, 3, func(f *fleet.Fleet, leader *fleet.Node) error {
+	return b.cuts(ctx, apart, func(f *fleet.Fleet, leader *fleet.Node) (*fleet.Node, error) {
 		n, err := victim(ctx, f, leader)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := leader.Crash("both"); err != nil {
-			return err
-		}
+		err = leader.Crash("both")
 		<-time.After(3 * time.Second)
-		w, u, err := cut(ctx, f, n, 3)
-		work, names = append(work, w), append(names, u)
-		return err
+		return n, err
 	})
-	fmt.Println("  cut to running elsewhere:", spread(work))
-	fmt.Println("  cut to gone from the DNS of all others:", spread(names))
-	return err
 }
 
 func (b *bench) leaderCut(ctx context.Context) error {
-	var work, names []time.Duration
-	err := b.repeat(ctx, three, 3, func(f *fleet.Fleet, leader *fleet.Node) error {
+	return b.cuts(ctx, three, func(f *fleet.Fleet, leader *fleet.Node) (*fleet.Node, error) {
 		placed, err := f.Placed(ctx, service)
 		if err == nil && moved(placed, leader.Name, 3) == nil {
 			err = fmt.Errorf("the leader %s has no work to lose: %v", leader.Name, placed)
 		}
-		if err != nil {
-			return err
-		}
-		w, u, err := cut(ctx, f, leader, 3)
-		work, names = append(work, w), append(names, u)
-		return err
+		return leader, err
 	})
-	fmt.Println("  cut to running elsewhere:", spread(work))
-	fmt.Println("  cut to gone from the DNS of all others:", spread(names))
-	return err
 }
 
 func (b *bench) start(ctx context.Context) error {
