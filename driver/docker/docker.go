@@ -330,6 +330,12 @@ func (d *Driver) kill(ctx context.Context, containerID, signal string) error {
 
 // Destroy implements driver.Driver.
 func (d *Driver) Destroy(ctx context.Context, id string) error {
+	// One at a time: a second one would find the container on its way out, and miss output that the first has saved.
+	release, err := d.locks.acquire(ctx, "destroy "+id)
+	if err != nil {
+		return fmt.Errorf("destroy task %s: %w", id, err)
+	}
+	defer release()
 	found, err := d.find(ctx, id)
 	if errors.Is(err, driver.ErrUnknown) {
 		return nil

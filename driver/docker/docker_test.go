@@ -302,6 +302,28 @@ func TestBrokenStart(t *testing.T) {
 	}
 }
 
+// TestDestroyedAgain destroys tasks as an agent does that sees the end of one while it destroys it: once more. None of
+// them loses output by that.
+func TestDestroyedAgain(t *testing.T) {
+	var log bytes.Buffer
+	d := open(t, Config{Options: options(sharedEngine(t)), Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 5 {
+		task := probeTask(t, d, "serve")
+		mustStart(t, d, task)
+		over := waitFor(t, d, task.ID)
+		ready(t, task)
+		first := make(chan error, 1)
+		go func() { first <- d.Destroy(t.Context(), task.ID) }()
+		<-over
+		if err := errors.Join(d.Destroy(t.Context(), task.ID), <-first); err != nil {
+			t.Error(err)
+		}
+	}
+	if log.Len() > 0 {
+		t.Errorf("the driver says\n%s", &log)
+	}
+}
+
 // TestRemovedByOthers removes a container behind the driver's back.
 func TestRemovedByOthers(t *testing.T) {
 	d := open(t, Config{Options: options(sharedEngine(t)), Dir: t.TempDir()})
