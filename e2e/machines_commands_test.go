@@ -388,10 +388,10 @@ func (s *site) follow(args []string) error {
 		return err
 	}
 	defer out.Close()
-	if args[1] != "on" || args[3] != "cluster" {
-		return errors.New("usage: behind NAME on NODE cluster ARG…")
+	if args[1] != "on" {
+		return errors.New("usage: behind NAME on NODE PROGRAM ARG…")
 	}
-	cmd := s.node(args[2]).Program(context.Background(), args[4:]...)
+	cmd := s.commandOn(context.Background(), args[2:])
 	cmd.Stdout, cmd.Stderr = out, &bytes.Buffer{}
 	if err := cmd.Start(); err != nil {
 		return err

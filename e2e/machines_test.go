@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ var machinesCut = flag.Duration("machines.cut", 50*time.Second, "how long the sc
 //	leader VARIABLE, other VARIABLE NODE…   the machine that leads; the first running one that is none of these
 //	leads [not NODE…]             waits until a machine leads, none of these
 //	tasks NODE TEXT N, slay NODE TEXT       waits for so many processes with TEXT in their command line; kills them
-//	behind NAME PROBE, finish NAME          runs a probe in the background, its output in NAME.out; waits for its end
+//	behind NAME PROBE, finish NAME          runs a probe (not dig) in the background, its output in NAME.out; waits for its end
 //	engine NODE, image NODE       starts a Docker engine on the machine; makes $IMAGE in it, see TestScripts
 //	upstream NODE NAME OTHER      answers names outside the cluster there, for agents that start later: NAME is OTHER's address
 //	token VARIABLE NODE server|client       makes a token to join with
@@ -64,7 +65,8 @@ var machinesCut = flag.Duration("machines.cut", 50*time.Second, "how long the sc
 //	hangup NODE                   sends SIGHUP to the supervisor: an upgrade to the program that is there now
 //	set, lines, sequence, build   as in TestScripts
 //
-// The program of all machines is the file cluster in the script's directory. The files testdata/machines/*.hcl are in the script's directory, $HELLO is the program of examples/hello.
+// The program of all machines is the file cluster in the script's directory. The files testdata/machines/*.hcl are in
+// the script's directory, $EXAMPLES is the folder of that name, $HELLO the program of examples/hello.
 func TestMachines(t *testing.T) {
 	t.Parallel()
 	if err := lan.Missing(); err != nil && os.Getenv("CLUSTER_FORBID_SKIP") == "" {
@@ -109,10 +111,16 @@ func TestScriptsKnowTheirCommands(t *testing.T) {
 }
 
 func machineCondition(name string) (bool, error) {
-	if name != "docker" {
+	var missing error
+	switch name {
+	case "docker":
+		missing = fleet.MissingEngine()
+	case "dnsmasq":
+		_, missing = exec.LookPath("dnsmasq")
+	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
-	return os.Getenv("CLUSTER_FORBID_SKIP") != "" || fleet.MissingEngine() == nil, nil
+	return os.Getenv("CLUSTER_FORBID_SKIP") != "" || missing == nil, nil
 }
 
 // site is what a script of several machines has: the machines, and what runs in the background.
@@ -158,6 +166,11 @@ func setupMachines(env *testscript.Env) error {
 	env.Values[siteKey{}] = s
 	// what scripts share with those of one machine looks for its world; this one starts nothing
 	env.Values[worldKey{}] = newWorld(env.WorkDir)
+	examples, err := filepath.Abs("../examples")
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	env.Setenv("HELLO", programs.hello)
 	env.Setenv("CLUSTER", programs.cluster)
 	env.Setenv("CUT", machinesCut.String())
@@ -224,22 +237,27 @@ func (s *site) probe(ctx context.Context, args []string) (stdout, stderr string,
 		s.ts.Fatalf("usage: on NODE PROGRAM ARG… or dig NODE NAME [TYPE]")
 	}
 	n := s.node(args[1])
-	if args[0] == "dig" {
-		kind := "A"
-		if len(args) > 3 {
-			kind = args[3]
-		}
-		answer, err := n.Ask(ctx, "udp", args[2], kind)
-		if err != nil {
-			return "", err.Error(), err
-		}
-		return answer.String(), "", nil
+	if args[0] == "on" {
+		return n.Run(ctx, s.commandOn(ctx, args[1:]))
 	}
-	cmd := n.Any(ctx, args[2], args[3:]...)
-	if args[2] == "cluster" {
-		cmd = n.Program(ctx, args[3:]...)
+	kind := "A"
+	if len(args) > 3 {
+		kind = args[3]
 	}
-	return n.Run(ctx, cmd)
+	answer, err := n.Ask(ctx, "udp", args[2], kind)
+	if err != nil {
+		return "", err.Error(), err
+	}
+	return answer.String(), "", nil
+}
+
+// commandOn is the program that NODE PROGRAM ARG… names, not yet started.
+func (s *site) commandOn(ctx context.Context, args []string) *exec.Cmd {
+	n := s.node(args[0])
+	if args[1] == "cluster" {
+		return n.Program(ctx, args[2:]...)
+	}
+	return n.Any(ctx, args[1], args[2:]...)
 }
 
 // show gives what was printed to the script, for stdout and stderr to match.
