@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -132,24 +133,33 @@ func TestBadTasks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Run("all", func(t *testing.T) {
-		for i, row := range badTasks {
-			t.Run(row.name, func(t *testing.T) {
-				t.Parallel()
-				text := strings.ReplaceAll(jobFile("batch", row.config, row.more), "<dir>", w.dir)
-				text = strings.Replace(text, `job "a"`, fmt.Sprintf(`job "task-%d"`, i), 1)
-				text = strings.Replace(text, "    restart", "    reschedule {\n attempts = 0\n unlimited = false\n}\n    restart", 1)
-				out, stderr, status := w.feed(text, "job", "run", "-")
-				found := false
-				for line := range strings.Lines(out) {
-					found = found || w.matches(strings.TrimSpace(line), "<any>"+row.says)
-				}
-				if status != 2 || !found {
-					t.Errorf("it ends with status %d and says\n%s%s\nwant\n%s", status, out, stderr, row.says)
-				}
-			})
-		}
-	})
+	type ending struct {
+		out, stderr string
+		status      int
+	}
+	endings := make([]ending, len(badTasks))
+	var running sync.WaitGroup // not parallel tests, which would wait for others to end
+	for i, row := range badTasks {
+		text := strings.ReplaceAll(jobFile("batch", row.config, row.more), "<dir>", w.dir)
+		text = strings.Replace(text, `job "a"`, fmt.Sprintf(`job "task-%d"`, i), 1)
+		text = strings.Replace(text, "    restart", "    reschedule {\n attempts = 0\n unlimited = false\n}\n    restart", 1)
+		running.Go(func() {
+			e := &endings[i]
+			e.out, e.stderr, e.status = w.feed(text, "job", "run", "-")
+		})
+	}
+	running.Wait()
+	for i, row := range badTasks {
+		t.Run(row.name, func(t *testing.T) {
+			e, found := endings[i], false
+			for line := range strings.Lines(e.out) {
+				found = found || w.matches(strings.TrimSpace(line), "<any>"+row.says)
+			}
+			if e.status != 2 || !found {
+				t.Errorf("it ends with status %d and says\n%s%s\nwant\n%s", e.status, e.out, e.stderr, row.says)
+			}
+		})
+	}
 	w.alive(t)
 }
 
