@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -50,6 +51,9 @@ type tokenRecord struct {
 	Limited bool
 	Uses    int   // left, if limited
 	Rotated int64 // when it was made invalid, 0 if it was not
+	// MadeBy and RotatedBy are the IDs of the requests that did that, "" where they had none.
+	MadeBy    string `json:",omitempty"`
+	RotatedBy string `json:",omitempty"`
 }
 
 // memberRecord is a node that the cluster trusts.
@@ -198,14 +202,26 @@ func joinFactsOf(sn *state.Snapshot, a *admission) (f joinFacts, err error) {
 	return f, err
 }
 
+// swap is what changes facts about trust at a moment: for the request of that ID, if it has one, only once.
+type swap struct {
+	now     time.Time
+	request string
+	// decide says on a state what is to change; nothing, if nothing is.
+	decide func(*state.Snapshot) ([]state.MetaSwap, error)
+}
+
 // swap decides on the newest state and stores the decision, again and again while others are faster.
-func (s *Server) swap(ctx context.Context, now time.Time, decide func(*state.Snapshot) ([]state.MetaSwap, error)) error {
+func (s *Server) swap(ctx context.Context, c swap) error {
 	for attempt := 1; ; attempt++ {
-		swaps, err := decide(s.Snapshot())
+		sn := s.Snapshot()
+		if sn.Answered(c.request, c.now.UnixNano()) {
+			return nil
+		}
+		swaps, err := c.decide(sn)
 		if err != nil || len(swaps) == 0 {
 			return err
 		}
-		_, err = s.Apply(ctx, &state.SwapMeta{At: now.UnixNano(), Swaps: swaps})
+		_, err = s.Apply(ctx, &state.SwapMeta{At: c.now.UnixNano(), RequestID: c.request, Swaps: swaps})
 		if err == nil || cluster.CodeOf(err) != cluster.CodeConflict {
 			return err
 		}
@@ -233,13 +249,13 @@ func (s *Server) admit(ctx context.Context, a *admission) (*link.JoinAnswer, err
 		return nil, err
 	}
 	now := time.Now()
-	err = s.swap(ctx, now, func(sn *state.Snapshot) ([]state.MetaSwap, error) {
+	err = s.swap(ctx, swap{now: now, decide: func(sn *state.Snapshot) ([]state.MetaSwap, error) {
 		f, err := joinFactsOf(sn, a)
 		if err != nil {
 			return nil, err
 		}
 		return decideJoin(f, a, now)
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -305,8 +321,9 @@ func checkTrusted(sn *state.Snapshot, node cluster.ID) error {
 	return cluster.Errorf(cluster.CodeForbidden, "node %s was removed from the cluster: to come back it joins anew with a token, on an empty data directory", node)
 }
 
-// makeToken makes a token, makes others invalid, or both. For the leader.
-func (s *Server) makeToken(ctx context.Context, r api.JoinTokenRequest) (*api.JoinToken, error) {
+// makeToken makes a token, makes others invalid, or both. The same request again has the same answer, from another leader too. For
+// the leader.
+func (s *Server) makeToken(ctx context.Context, request string, r api.JoinTokenRequest) (*api.JoinToken, error) {
 	if r.TTL == 0 {
 		r.TTL = tokenTTL
 	}
@@ -319,40 +336,92 @@ func (s *Server) makeToken(ctx context.Context, r api.JoinTokenRequest) (*api.Jo
 	case r.Uses < 0 || r.Uses > 1_000_000:
 		return nil, cluster.Errorf(cluster.CodeInvalid, "make join token: it is to have %d uses: want 1 to 1000000, or 0 for any number", r.Uses)
 	}
-	now := time.Now()
-	out := &api.JoinToken{Role: r.Role}
-	var token *link.Token
-	if r.Role != api.RoleAll {
-		token = &link.Token{Role: role, Authority: pki.Fingerprint(s.config.Identity.Authority()), Expires: now.Add(r.TTL).Truncate(time.Second).UTC()}
-		rand.Read(token.ID[:])
-		rand.Read(token.Secret[:])
-		for _, server := range s.serverAddresses() {
-			token.Addresses = append(token.Addresses, server.Address)
-		}
-		out.Token, out.ID, out.Expires, out.Uses = token.Text(), token.Name(), token.Expires, r.Uses
-	}
-	err := s.swap(ctx, now, func(sn *state.Snapshot) (swaps []state.MetaSwap, err error) {
-		swaps, out.Rotated, err = changeTokens(sn, r, now)
-		if err != nil || token == nil {
-			return swaps, err
-		}
-		hash := sha256.Sum256(token.Secret[:])
-		text, err := json.Marshal(tokenRecord{ID: token.Name(), Role: role, Hash: hash[:], Made: now.UnixNano(), Expires: token.Expires.UnixNano(), Limited: r.Uses > 0, Uses: r.Uses})
-		return append(swaps, state.MetaSwap{Key: metaToken + token.Name(), New: text}), err
-	})
+	authority, err := s.openVault()
 	if err != nil {
 		return nil, err
+	}
+	now := time.Now()
+	request = cmp.Or(request, rand.Text())
+	err = s.swap(ctx, swap{now, request, func(sn *state.Snapshot) ([]state.MetaSwap, error) {
+		swaps, err := changeTokens(sn, request, r, now)
+		if err != nil || r.Role == api.RoleAll {
+			return swaps, err
+		}
+		var id [8]byte
+		rand.Read(id[:])
+		token := link.Token{ID: id}
+		if token.Secret, err = tokenSecret(authority, id); err != nil {
+			return nil, err
+		}
+		hash := sha256.Sum256(token.Secret[:])
+		text, err := json.Marshal(tokenRecord{ID: token.Name(), Role: role, Hash: hash[:], Made: now.UnixNano(), MadeBy: request,
+			Expires: now.Add(r.TTL).Truncate(time.Second).UnixNano(), Limited: r.Uses > 0, Uses: r.Uses})
+		return append(swaps, state.MetaSwap{Key: metaToken + token.Name(), New: text}), err
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return s.madeToken(authority, request, r, now)
+}
+
+// tokenSecret is the secret of the token of that ID. It follows from the authority's key, so that every leader can say it again
+// and no state has it.
+func tokenSecret(authority *pki.Authority, id [8]byte) (secret [16]byte, err error) {
+	derived, err := authority.Derive("cluster join token "+hex.EncodeToString(id[:]), len(secret))
+	copy(secret[:], derived)
+	return secret, err
+}
+
+// madeToken is the answer to the request that made or rotated tokens, from the state.
+func (s *Server) madeToken(authority *pki.Authority, request string, r api.JoinTokenRequest, now time.Time) (*api.JoinToken, error) {
+	out := &api.JoinToken{Role: r.Role}
+	recent := func(at int64) bool { return now.UnixNano()-at < state.RequestWindow }
+	var made *tokenRecord
+	for key, text := range s.Snapshot().Metas(metaToken) {
+		var t tokenRecord
+		if err := json.Unmarshal(text, &t); err != nil {
+			return nil, fmt.Errorf("read %q of the state: %w", key, err)
+		}
+		if t.RotatedBy == request && recent(t.Rotated) && t.Rotated < t.Expires {
+			out.Rotated++
+		}
+		if t.MadeBy == request && recent(t.Made) {
+			made = &t
+		}
+	}
+	switch {
+	case made != nil:
+		return out, s.fillToken(out, authority, made, r.Uses)
+	case r.Role != api.RoleAll:
+		return nil, cluster.Errorf(cluster.CodeConflict, "make join token: the request's ID was used before, for something else: choose another %s", api.HeaderRequestID)
 	}
 	return out, nil
 }
 
+// fillToken writes the token of the record into the answer.
+func (s *Server) fillToken(out *api.JoinToken, authority *pki.Authority, t *tokenRecord, uses int) error {
+	token := link.Token{Role: t.Role, Authority: pki.Fingerprint(authority.Certificate), Expires: time.Unix(0, t.Expires).UTC()}
+	id, err := hex.DecodeString(t.ID)
+	if err != nil || copy(token.ID[:], id) != len(token.ID) {
+		return fmt.Errorf("read join token %.40q of the state: it has no ID", t.ID)
+	}
+	if token.Secret, err = tokenSecret(authority, token.ID); err != nil {
+		return err
+	}
+	for _, server := range s.serverAddresses() {
+		token.Addresses = append(token.Addresses, server.Address)
+	}
+	out.Token, out.ID, out.Role, out.Expires, out.Uses = token.Text(), token.Name(), string(t.Role), token.Expires, uses
+	return nil
+}
+
 // changeTokens forgets tokens that are long over and makes others invalid if that is asked for.
-func changeTokens(sn *state.Snapshot, r api.JoinTokenRequest, now time.Time) (swaps []state.MetaSwap, rotated int, err error) {
+func changeTokens(sn *state.Snapshot, request string, r api.JoinTokenRequest, now time.Time) (swaps []state.MetaSwap, err error) {
 	kept := 0
 	for key, text := range sn.Metas(metaToken) {
 		var t tokenRecord
 		if err := json.Unmarshal(text, &t); err != nil {
-			return nil, 0, fmt.Errorf("read %q of the state: %w", key, err)
+			return nil, fmt.Errorf("read %q of the state: %w", key, err)
 		}
 		if now.Sub(time.Unix(0, t.Expires)) > tokenMemory {
 			swaps = append(swaps, state.MetaSwap{Key: key, Old: text})
@@ -362,20 +431,17 @@ func changeTokens(sn *state.Snapshot, r api.JoinTokenRequest, now time.Time) (sw
 		if !r.Rotate || t.Rotated != 0 || r.Role != api.RoleAll && t.Role != pki.Role(r.Role) {
 			continue
 		}
-		if now.UnixNano() < t.Expires {
-			rotated++
-		}
-		t.Rotated = now.UnixNano()
+		t.Rotated, t.RotatedBy = now.UnixNano(), request
 		next, err := json.Marshal(t)
 		if err != nil {
-			return nil, 0, fmt.Errorf("write join token: %w", err)
+			return nil, fmt.Errorf("write join token: %w", err)
 		}
 		swaps = append(swaps, state.MetaSwap{Key: key, Old: text, New: next})
 	}
 	if kept >= maxTokens && !r.Rotate {
-		return nil, 0, cluster.Errorf(cluster.CodeRejected, "make join token: there are %d, more than anybody oversees: make one with many -uses, or the old ones invalid with -rotate", kept)
+		return nil, cluster.Errorf(cluster.CodeRejected, "make join token: there are %d, more than anybody oversees: make one with many -uses, or the old ones invalid with -rotate", kept)
 	}
-	return swaps, rotated, nil
+	return swaps, nil
 }
 
 // renew issues a new certificate for a member's key, which must be the one that it joined with. For the leader.
@@ -446,10 +512,10 @@ func (s *Server) sealFor(ctx context.Context, node cluster.ID, key []byte) error
 	return err
 }
 
-// RemoveMember takes the cluster's trust from a node: it can neither connect nor renew its certificate any more. What the
+// removeMember takes the cluster's trust from a node: it can neither connect nor renew its certificate any more. What the
 // node ran and its seat among the servers are for others to clear. For the leader.
-func (s *Server) RemoveMember(ctx context.Context, node cluster.ID) error {
-	return s.swap(ctx, time.Now(), func(sn *state.Snapshot) ([]state.MetaSwap, error) {
+func (s *Server) removeMember(ctx context.Context, request string, node cluster.ID) error {
+	return s.swap(ctx, swap{time.Now(), request, func(sn *state.Snapshot) ([]state.MetaSwap, error) {
 		member, text, err := fact[memberRecord](sn, metaMember+node.String())
 		if err != nil {
 			return nil, err
@@ -472,7 +538,7 @@ func (s *Server) RemoveMember(ctx context.Context, node cluster.ID) error {
 			swaps = append(swaps, state.MetaSwap{Key: at, Old: sn.Meta(at)})
 		}
 		return swaps, nil
-	})
+	}})
 }
 
 // listTrusted are the members as people see them.
@@ -496,7 +562,7 @@ func (s *Server) establishTrust(ctx context.Context) error {
 		return fmt.Errorf("write member: %w", err)
 	}
 	sum := sha256.Sum256(key)
-	return s.swap(ctx, now, func(sn *state.Snapshot) (swaps []state.MetaSwap, err error) {
+	return s.swap(ctx, swap{now: now, decide: func(sn *state.Snapshot) (swaps []state.MetaSwap, err error) {
 		if at := metaMember + identity.ID().String(); sn.Meta(at) == nil {
 			text, err := json.Marshal(memberRecord{ID: identity.ID(), Name: s.config.Name, Role: identity.Role(), Key: sum[:], Joined: now.UnixNano()})
 			if err != nil {
@@ -512,5 +578,5 @@ func (s *Server) establishTrust(ctx context.Context) error {
 			swaps = append(swaps, state.MetaSwap{Key: metaKeyring, New: text})
 		}
 		return swaps, nil
-	})
+	}})
 }

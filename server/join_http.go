@@ -14,16 +14,16 @@ import (
 // truster is what the leader does about who belongs to the cluster. A core may be one.
 type truster interface {
 	admit(context.Context, *admission) (*link.JoinAnswer, error)
-	makeToken(context.Context, api.JoinTokenRequest) (*api.JoinToken, error)
+	makeToken(ctx context.Context, request string, r api.JoinTokenRequest) (*api.JoinToken, error)
 	renew(node cluster.ID, key []byte) (*api.SelfRenewResponse, error)
 	sealFor(ctx context.Context, node cluster.ID, key []byte) error
-	RemoveMember(ctx context.Context, node cluster.ID) error
+	removeMember(ctx context.Context, request string, node cluster.ID) error
 	keyrings
 }
 
 // keyrings is what the leader does about the keys of the gossip.
 type keyrings interface {
-	rotateKeyring(context.Context) (*api.KeyringView, error)
+	rotateKeyring(ctx context.Context, request string) (*api.KeyringView, error)
 	keyringView() (*api.KeyringView, error)
 	// holds is told which keyring a node says that it has.
 	holds(node cluster.ID, version uint64)
@@ -49,7 +49,7 @@ func (h *apiHandler) joinEndpoints() map[api.Route]endpoint {
 			if err := r.decode("join token", &req); err != nil {
 				return written{}, err
 			}
-			return wrote(t.makeToken(r.Context(), req))
+			return wrote(t.makeToken(r.Context(), r.requestID(), req))
 		}},
 		api.SelfRenew: {write: func(r *request) (written, error) {
 			var req api.SelfRenewRequest
@@ -70,7 +70,7 @@ func (h *apiHandler) joinEndpoints() map[api.Route]endpoint {
 			if err != nil {
 				return written{}, err
 			}
-			return written{}, t.RemoveMember(r.Context(), id)
+			return written{}, t.removeMember(r.Context(), r.requestID(), id)
 		}},
 		api.TrustedList: {read: func(_ *request, sn *state.Snapshot) (reading, error) {
 			return reading{[]state.Key{state.TableKey(state.Meta)}, func(api.Meta) (any, error) { return listTrusted(sn) }}, nil
@@ -78,7 +78,7 @@ func (h *apiHandler) joinEndpoints() map[api.Route]endpoint {
 		api.KeyringRead: {read: func(*request, *state.Snapshot) (reading, error) {
 			return reading{[]state.Key{state.MetaKey(metaKeyring)}, func(api.Meta) (any, error) { return t.keyringView() }}, nil
 		}},
-		api.KeyringRotate: {write: func(r *request) (written, error) { return wrote(t.rotateKeyring(r.Context())) }},
+		api.KeyringRotate: {write: func(r *request) (written, error) { return wrote(t.rotateKeyring(r.Context(), r.requestID())) }},
 		api.SelfKeyring:   {read: func(r *request, sn *state.Snapshot) (reading, error) { return readOwnKeyring(t, r, sn) }},
 	}
 }

@@ -77,6 +77,7 @@ type house struct {
 	log     *logBook
 	port    *JoinPort
 	client  *api.Client // of people on this machine
+	desk    string      // where they ask
 	stop    func() error
 }
 
@@ -124,7 +125,8 @@ func (c *town) open(dir string, who *link.Identity, bootstrap bool) *house {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if h.client, err = api.New(api.Config{Address: "http://" + desk.Addr().String()}); err != nil {
+	h.desk = "http://" + desk.Addr().String()
+	if h.client, err = api.New(api.Config{Address: h.desk}); err != nil {
 		c.t.Fatal(err)
 	}
 	c.add(cluster.Member{Record: cluster.Record{Node: who.ID(), RPC: h.address, Server: true}, State: cluster.MemberAlive})

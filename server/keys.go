@@ -125,21 +125,28 @@ func newGossipKey() []byte {
 	return key
 }
 
-// rotateKeyring begins a rotation. For the leader.
-func (s *Server) rotateKeyring(ctx context.Context) (*api.KeyringView, error) {
-	ring, text, err := fact[cluster.Keyring](s.Snapshot(), metaKeyring)
+// rotateKeyring begins a rotation, for the same request once. For the leader.
+func (s *Server) rotateKeyring(ctx context.Context, request string) (*api.KeyringView, error) {
+	err := s.swap(ctx, swap{time.Now(), request, func(sn *state.Snapshot) ([]state.MetaSwap, error) {
+		ring, old, err := fact[cluster.Keyring](sn, metaKeyring)
+		if err != nil {
+			return nil, err
+		}
+		if ring == nil {
+			return nil, cluster.Errorf(cluster.CodeUnavailable, "rotate gossip keys: the leader has only begun: try again")
+		}
+		next, ok := ring.Rotate(newGossipKey())
+		if !ok {
+			return nil, cluster.Errorf(cluster.CodeRejected, "rotate gossip keys: a rotation is under way: `cluster operator gossip keyring list` shows for which nodes it waits")
+		}
+		text, err := json.Marshal(next)
+		if err != nil {
+			return nil, fmt.Errorf("rotate gossip keys: %w", err)
+		}
+		return []state.MetaSwap{{Key: metaKeyring, Old: old, New: text}}, nil
+	}})
 	if err != nil {
 		return nil, err
-	}
-	if ring == nil {
-		return nil, cluster.Errorf(cluster.CodeUnavailable, "rotate gossip keys: the leader has only begun: try again")
-	}
-	next, ok := ring.Rotate(newGossipKey())
-	if !ok {
-		return nil, cluster.Errorf(cluster.CodeRejected, "rotate gossip keys: a rotation is under way: `cluster operator gossip keyring list` shows for which nodes it waits")
-	}
-	if err := s.putKeyring(ctx, text, next); err != nil {
-		return nil, fmt.Errorf("rotate gossip keys: %w", err)
 	}
 	return s.keyringView()
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -186,6 +187,16 @@ func NewKey() ([]byte, *ecdsa.PublicKey, error) {
 		return nil, nil, fmt.Errorf("make node key: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), &key.PublicKey, nil
+}
+
+// Derive is so many secret bytes that follow from the authority's key and the purpose: the same for whoever has the key, and for
+// nobody else.
+func (a *Authority) Derive(purpose string, length int) ([]byte, error) {
+	secret, err := a.key.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("derive from the authority's key: %w", err)
+	}
+	return hkdf.Key(sha256.New, secret, nil, purpose, length)
 }
 
 // Seal encrypts the authority's key with a server's own 32-byte key (AES-256-GCM), for the replicated state.

@@ -119,6 +119,30 @@ func TestSealedKeyOpensWithItsKeyAlone(t *testing.T) {
 	}
 }
 
+func TestWhatIsDerivedFollowsFromKeyAndPurpose(t *testing.T) {
+	a, b := authority(t), authority(t)
+	derive := func(a *Authority, purpose string) string {
+		t.Helper()
+		secret, err := a.Derive(purpose, 16)
+		if err != nil || len(secret) != 16 {
+			t.Fatalf("%x, %v", secret, err)
+		}
+		return string(secret)
+	}
+	seal := make([]byte, 32)
+	sealed, err := a.Seal(seal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Unseal(a.PEM(), sealed, seal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one := derive(a, "one"); one != derive(back, "one") || one == derive(a, "two") || one == derive(b, "one") {
+		t.Error("it does not follow from both and nothing else")
+	}
+}
+
 func TestIdentityIsReadBack(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	pair := leaf(t, authority(t), cluster.ID{7, 15: 1}, RoleClient, now)

@@ -317,3 +317,10 @@ func (sn *Snapshot) Meta(key string) []byte {
 	entry, _ := sn.meta.get(key)
 	return entry.value
 }
+
+// Answered reports whether a request of that ID, proposed at that time (unix nanoseconds), would be answered with the result of an
+// earlier one.
+func (sn *Snapshot) Answered(request string, at int64) bool {
+	old, ok := sn.requests.get(request)
+	return ok && request != "" && at-old.at < RequestWindow
+}
