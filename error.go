@@ -25,6 +25,9 @@ const (
 // HeaderError is the header of an answer that carries an error's Code, where the status alone would not give it back.
 const HeaderError = "X-Cluster-Error"
 
+// HeaderRequestID is the header of a request that names what it wants done, so that sending it again does no harm.
+const HeaderRequestID = "X-Request-Id"
+
 // Status is the HTTP status that answers an error of the class.
 func (c Code) Status() int {
 	switch c {

@@ -131,15 +131,20 @@ func (n *Node) serveRestart(run *runner, w http.ResponseWriter, r *http.Request)
 	if asked.TaskName != "" && asked.AllTasks {
 		return cluster.Errorf(cluster.CodeInvalid, "restart allocation: give TaskName or AllTasks, not both")
 	}
-	err := run.ask(r.Context(), func() error { return run.restart(asked.TaskName, asked.AllTasks) })
-	if err != nil {
+	id := orderID(r)
+	err := run.ask(r.Context(), func() error { return run.restart(id, asked.TaskName, asked.AllTasks) })
+	if _, heeded := run.record().order(id, now()); err != nil && !heeded {
 		return err
 	}
 	return writeJSON(w, r, cluster.IndexResponse{})
 }
 
-// restart starts tasks anew: the one named, or those that run, or with all those that ended well too.
-func (r *runner) restart(only string, all bool) error {
+// restart starts tasks anew: the one named, or those that run, or with all those that ended well too. The same order, by its ID, is
+// heeded once; "" is never the same.
+func (r *runner) restart(id, only string, all bool) error {
+	if _, heeded := r.rec.order(id, now()); heeded {
+		return nil
+	}
 	if only != "" && r.rec.group().Task(only) == nil {
 		return cluster.Errorf(cluster.CodeNotFound, "restart task: unknown task name %q", only)
 	}
@@ -152,7 +157,7 @@ func (r *runner) restart(only string, all bool) error {
 	if same(rec, r.rec) {
 		return cluster.Errorf(cluster.CodeRejected, "restart allocation %s: Task not running", r.id)
 	}
-	r.set(rec, keepProcess)
+	r.set(rec.ordered(order{ID: id, At: now(), Done: true}), keepProcess)
 	return nil
 }
 
@@ -164,24 +169,32 @@ func (n *Node) serveSignal(run *runner, w http.ResponseWriter, r *http.Request) 
 	if asked.Signal == "" {
 		return cluster.Errorf(cluster.CodeInvalid, "signal allocation: Signal is missing; give one such as SIGHUP")
 	}
-	rec := run.record()
-	if asked.Task != "" && rec.group().Task(asked.Task) == nil {
+	if asked.Task != "" && run.record().group().Task(asked.Task) == nil {
 		return cluster.Errorf(cluster.CodeNotFound, "signal task: unknown task name %q", asked.Task)
 	}
-	sent := 0
+	err := run.once(r.Context(), orderID(r), func(ctx context.Context) error { return run.signalTasks(ctx, asked) })
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, r, cluster.IndexResponse{})
+}
+
+// signalTasks sends the signal to the task named, or to all that run.
+func (r *runner) signalTasks(ctx context.Context, asked cluster.AllocSignalRequest) error {
+	rec, sent := r.record(), 0
 	for i, t := range rec.Tasks {
 		if t.Stage != stageRunning || asked.Task != "" && asked.Task != t.Name {
 			continue
 		}
-		if err := run.sendSignal(r.Context(), rec, i, asked.Signal); err != nil {
+		if err := r.sendSignal(ctx, rec, i, asked.Signal); err != nil {
 			return err
 		}
 		sent++
 	}
 	if sent == 0 {
-		return cluster.Errorf(cluster.CodeRejected, "signal allocation %s: Task not running", run.id)
+		return cluster.Errorf(cluster.CodeRejected, "signal allocation %s: Task not running", r.id)
 	}
-	return writeJSON(w, r, cluster.IndexResponse{})
+	return nil
 }
 
 func (r *runner) sendSignal(ctx context.Context, rec *record, i int, signal string) error {

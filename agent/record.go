@@ -25,6 +25,8 @@ type record struct {
 	GoodSince  int64 // since when all that health asks for holds; 0: it does not
 	Orphan     bool  // the servers know nothing of it any more
 	Fenced     bool  `json:",omitempty"` // the node had lost the servers for too long: it was killed for good
+	// Orders are what people wanted done with the tasks lately, the oldest first.
+	Orders []order `json:",omitempty"`
 }
 
 // recordVersion is the version that this program writes, and the newest that it reads.

@@ -43,6 +43,8 @@ type runner struct {
 	healthAt int64
 	reported cluster.AllocUpdate
 	checking map[string]context.CancelFunc
+	loop     context.Context        // ends with the loop; nil before it
+	orders   map[string]*carriedOut // orders that are being carried out, by their ID
 	children sync.WaitGroup
 
 	mu       sync.Mutex
@@ -71,6 +73,7 @@ func newRunner(n *Node, r record, restored bool) *runner {
 		aborts:   make([]context.CancelFunc, len(r.Tasks)),
 		checking: map[string]context.CancelFunc{},
 		statuses: map[string]cluster.CheckStatus{},
+		orders:   map[string]*carriedOut{},
 	}
 	if restored {
 		run.restored, run.compare, run.reported = now(), true, r.update()
@@ -100,6 +103,7 @@ func (r *runner) run(ctx context.Context) {
 	defer r.children.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.loop = ctx
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

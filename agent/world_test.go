@@ -138,7 +138,7 @@ func (w *world) start(dieAt int, edit ...func(*Config)) *incarnation {
 // restart wishes for the allocation's tasks to be started anew, and reports whether the agent listened.
 func (n *incarnation) restart(id cluster.ID) bool {
 	run := n.node.runner(id)
-	return run != nil && run.ask(context.Background(), func() error { return run.restart("", false) }) == nil
+	return run != nil && run.ask(context.Background(), func() error { return run.restart("", "", false) }) == nil
 }
 
 // stop ends the agent and waits for it.

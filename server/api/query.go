@@ -16,8 +16,7 @@ const (
 	HeaderLastContact = "X-Nomad-LastContact" // milliseconds
 	HeaderKnownLeader = "X-Nomad-KnownLeader"
 	HeaderNextToken   = "X-Nomad-NextToken"
-	// HeaderRequestID names a write, so that sending it again does no harm.
-	HeaderRequestID = "X-Request-Id"
+	HeaderRequestID   = cluster.HeaderRequestID
 )
 
 // MaxWait is the longest that a read may block, and what it blocks for when it does not say.
