@@ -76,6 +76,7 @@ type apiHandler struct {
 	routes   routeTable
 	meters   meters
 	patience time.Duration // how long a request waits for a leader
+	refusals quietness     // about nodes
 }
 
 // NewHandler makes the HTTP API of a server. It may be used by several http.Servers at once; see HTTPServer.
@@ -144,10 +145,7 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTrusted(h.Core.Snapshot(), r.caller.Node); err != nil {
-		return err
-	}
-	if err := h.policy(r.caller, r.route, r.arg, r.namespace); err != nil {
+	if err := h.judge(r); err != nil {
 		return err
 	}
 	if r.route.Later != "" {

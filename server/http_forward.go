@@ -3,12 +3,10 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -16,12 +14,7 @@ import (
 	"github.com/a43e60e4/cluster/server/link"
 )
 
-// Headers between servers. They mean something from a server's certificate alone.
-const (
-	headerForwarded = "X-Cluster-Forwarded" // how the request came: forwarded or aside, "" if from who made it
-	headerCaller    = "X-Cluster-Caller"    // the node that sent the forwarded request, "" for people
-)
-
+// How servers send on a request, in headerForwarded.
 const (
 	forwarded = "1" // to whom it was meant for: it goes no further
 	aside     = "2" // by a server that knows no leader: it goes to the leader, and no further
@@ -87,14 +80,11 @@ var errLeaderless = cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
 // changed is tried again, with the next leader, for as long as a request waits for one; writes bear an ID that makes the
 // repetition harmless. What was forwarded already goes no further and is not repeated here: the server that sent it does.
 func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
-	came := r.Header.Get(headerForwarded)
+	came := r.came()
+	r.Request = named(r.Request)
 	body, err := r.rewindable()
 	if err != nil {
 		return err
-	}
-	if r.route.Kind == api.Write && r.Header.Get(api.HeaderRequestID) == "" {
-		r.Request = r.Clone(r.Context())
-		r.Header.Set(api.HeaderRequestID, rand.Text())
 	}
 	until, asideAfter := time.Now().Add(h.patience), time.Duration(0)
 	for {
@@ -126,9 +116,9 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 }
 
 // byOthers has a server answer that knows a leader, or leads: this one may be cut off from the leader alone. What this server asks
-// for itself goes no such way, as another cannot speak for it, nor do orders, which nobody may repeat.
+// for itself goes no such way, as another cannot speak for it.
 func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
-	if r.caller.Server || r.order() {
+	if r.caller.Server {
 		return errLeaderless
 	}
 	var vain []cluster.ID
@@ -148,7 +138,18 @@ func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
 	return errLeaderless
 }
 
-// order reports whether the request has a node do what, done twice, is another thing. A write to the state bears an ID, this does not.
+// came is how another server sent the request, "" if none did.
+func (r *request) came() string {
+	if r.caller.By.IsZero() {
+		return ""
+	}
+	if r.Header.Get(headerForwarded) == aside {
+		return aside
+	}
+	return forwarded
+}
+
+// order reports whether the request has a node do what, done twice, is another thing. The node remembers its ID.
 func (r *request) order() bool { return r.route == api.AllocRestart || r.route == api.AllocSignal }
 
 // here answers as the leader.
@@ -219,8 +220,7 @@ func (h *apiHandler) awaitOtherLeader(ctx context.Context, leader cluster.ID) {
 // spokenFor is the request as this server passes it on for its caller.
 func (r *request) spokenFor() *http.Request {
 	out := r.Clone(r.Context())
-	out.Header.Set(headerForwarded, forwarded)
-	out.Header.Set(headerCaller, r.caller.Node.String())
+	r.caller.forward(out.Header)
 	return out
 }
 
@@ -249,18 +249,6 @@ func Guard(r *http.Request) error {
 		return &statusError{http.StatusRequestURITooLong, cluster.Errorf(cluster.CodeTooLarge, "read request: its URL is over the limit of 16 KB")}
 	}
 	return guardLoopback(r)
-}
-
-// internalPrefix begins the paths that are for nodes and servers alone.
-const internalPrefix = "/v1/internal/"
-
-// GuardLending refuses what an agent must not pass on to a server with its own certificate: to the server it would be this node
-// that asks for what is its own, its gossip keys say, while anybody on the machine can reach the agent.
-func GuardLending(r *http.Request) error {
-	if strings.HasPrefix(r.URL.Path, internalPrefix) && callerOf(r).Node.IsZero() {
-		return cluster.Errorf(cluster.CodeForbidden, "Permission denied: only nodes may ask for what begins with %s", internalPrefix)
-	}
-	return nil
 }
 
 // Rewindable reads the request's body, if it has one, so that the request can be sent several times: each call of the function
@@ -298,25 +286,39 @@ func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
 	return h.toNode(w, r, id)
 }
 
+// toNode has the agent of the node answer. What changes something there bears an ID that the agent remembers, so it is repeated
+// like a write where the answer was lost.
 func (h *apiHandler) toNode(w *reply, r *request, id cluster.ID) error {
 	carry, err := h.Core.Reach(id)
 	if err != nil {
 		return &statusError{http.StatusNotFound, err}
 	}
+	r.Request = named(r.Request)
 	rewind, err := r.rewindable()
 	if err != nil {
 		return err
 	}
-	rewind()
-	out := r.spokenFor()
-	if r.route == api.AllocChecks {
-		out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
+	until := time.Now().Add(h.patience)
+	for sent := false; ; {
+		rewind()
+		out := r.spokenFor()
+		if r.route == api.AllocChecks {
+			out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
+		}
+		err := carry(w, out)
+		unsent := errors.Is(err, link.ErrUnsent)
+		switch {
+		case err == nil || r.Context().Err() != nil:
+			return err
+		case unsent && !sent:
+			return &statusError{http.StatusNotFound, cluster.Errorf(cluster.CodeUnavailable, "No path to node %s: %w", id, err)}
+		case !r.order():
+			return err
+		case time.Now().After(until): // the error has no code that has anybody repeat it
+			return &statusError{http.StatusBadGateway, fmt.Errorf("ask node %s: it may or may not have done it, look before you ask again: %v", id, err)}
+		}
+		sent = true
+		h.meters.repeated.Inc()
+		pause(r.Context(), longestLook)
 	}
-	switch err = carry(w, out); {
-	case errors.Is(err, link.ErrUnsent):
-		return &statusError{http.StatusNotFound, cluster.Errorf(cluster.CodeUnavailable, "No path to node %s: %w", id, err)}
-	case err != nil && r.order(): // the error has no code that has anybody repeat it
-		return &statusError{http.StatusBadGateway, fmt.Errorf("ask node %s: it may or may not have done it, look before you ask again: %v", id, err)}
-	}
-	return err
 }

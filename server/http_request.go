@@ -13,7 +13,6 @@ import (
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
-	"github.com/a43e60e4/cluster/server/pki"
 )
 
 // request is one call of a route, its common parameters read.
@@ -159,80 +158,6 @@ func knownNamespace(known bool, name string) error {
 		return nil
 	}
 	return cluster.Errorf(cluster.CodeRejected, "nonexistent namespace %.128q: create it first, or choose another with -namespace", name)
-}
-
-// Caller is who sent a request.
-type Caller struct {
-	Node   cluster.ID // the node whose certificate (or process) it was, zero for people
-	Server bool       // that node is a server
-	Token  string
-}
-
-type callerKey struct{}
-
-// AsNode makes requests with this context come from the node: for an agent in the server's own process.
-func AsNode(ctx context.Context, node cluster.ID) context.Context {
-	return context.WithValue(ctx, callerKey{}, Caller{Node: node})
-}
-
-// asServer makes requests with this context come from the server: for its own work in this process.
-func asServer(ctx context.Context, id cluster.ID) context.Context {
-	return context.WithValue(ctx, callerKey{}, Caller{Node: id, Server: true})
-}
-
-// callerOf is who sent the request. A server speaks for the caller whose request it forwards.
-func callerOf(hr *http.Request) Caller {
-	if caller, ok := hr.Context().Value(callerKey{}).(Caller); ok {
-		return caller
-	}
-	caller := Caller{Token: token(hr.Header)}
-	if hr.TLS == nil || len(hr.TLS.PeerCertificates) == 0 {
-		return caller
-	}
-	id, role, ok := pki.Identity(hr.TLS.PeerCertificates[0])
-	if !ok {
-		return caller
-	}
-	caller.Node, caller.Server = id, role == pki.RoleServer
-	if forwarded := hr.Header.Get(headerForwarded); forwarded != "" && caller.Server {
-		caller.Node, _ = cluster.ParseID(hr.Header.Get(headerCaller))
-		caller.Server = caller.Node == id // it speaks for itself
-	}
-	return caller
-}
-
-func token(header http.Header) string {
-	if token := header.Get(api.HeaderToken); token != "" {
-		return token
-	}
-	bearer, _ := strings.CutPrefix(header.Get("Authorization"), "Bearer ")
-	return strings.TrimSpace(bearer)
-}
-
-// policy says whether a caller may use a route on the thing named, in the namespace.
-type policy func(c Caller, route api.Route, arg, namespace string) error
-
-// allowAll is the policy while there is no access control. What is a node's own stays its own.
-func allowAll(c Caller, route api.Route, arg, _ string) error {
-	switch route.Needs {
-	case api.ActAsServer:
-		if !c.Server {
-			return cluster.Errorf(cluster.CodeForbidden, "Permission denied: only a server may do this")
-		}
-		return nil
-	case api.Trust:
-		if !c.Node.IsZero() && !c.Server {
-			return cluster.Errorf(cluster.CodeForbidden, "Permission denied: node %s may not say who belongs to the cluster: run this on a server", c.Node)
-		}
-		return nil
-	case api.ActAsNode:
-	default:
-		return nil
-	}
-	if id, err := cluster.ParseID(arg); err == nil && !id.IsZero() && id == c.Node {
-		return nil
-	}
-	return cluster.Errorf(cluster.CodeForbidden, "Permission denied: only node %.36s itself may do this", arg)
 }
 
 // guardLoopback refuses what a web page in a browser of this machine could send to a listener that trusts everybody

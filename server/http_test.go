@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,7 @@ import (
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
 	"github.com/a43e60e4/cluster/server/link"
+	"github.com/a43e60e4/cluster/server/pki"
 	"github.com/a43e60e4/cluster/server/state"
 )
 
@@ -430,14 +432,18 @@ func TestFollowersPassOnWhatOnlyTheLeaderKnows(t *testing.T) {
 		leader.handler.ServeHTTP(w, r)
 	})
 	follower.leader.Store(&Leadership{ID: otherID, Address: "127.0.0.1:1"})
-	if _, _, err := follower.client.Job(context.Background(), "web", api.Query{}); err != nil || forwarded.Get(headerForwarded) == "" {
-		t.Errorf("a consistent read was not forwarded: %v", err)
+	claim := func(r *http.Request) { r.Header.Set(headerForwarded, "1") } // which counts from servers alone
+	if got := follower.ask("GET", "/v1/job/web", "", claim); got.status != 200 || forwarded.Get(headerForwarded) == "" {
+		t.Errorf("a consistent read was not forwarded: %d %q", got.status, got.body)
 	}
 	if _, _, err := follower.client.Job(context.Background(), "web", api.Query{Stale: true}); cluster.CodeOf(err) != cluster.CodeNotFound {
 		t.Errorf("a stale read is answered with %v", err)
 	}
-	if got := follower.ask("GET", "/v1/jobs", "", func(r *http.Request) { r.Header.Set(headerForwarded, "1") }); got.status != 500 || got.body != "No cluster leader" {
-		t.Errorf("a forwarded request was forwarded again: %d %q", got.status, got.body)
+	again, got := httptest.NewRequest("GET", "/v1/jobs", nil), httptest.NewRecorder()
+	again.TLS = newPassports(t).of(nodeID, pki.RoleServer)
+	claim(again)
+	if follower.handler.ServeHTTP(got, again); got.Code != 500 || got.Body.String() != "No cluster leader" {
+		t.Errorf("a forwarded request was forwarded again: %d %q", got.Code, got.Body)
 	}
 	follower.leader.Store(&Leadership{})
 	for _, method := range []string{"GET", "PUT"} {
@@ -518,11 +524,12 @@ func TestReadsThatWaitAtALeaderLeaveItWithItsTerm(t *testing.T) {
 }
 
 func TestRequestsWaitForALeader(t *testing.T) {
+	passports := newPassports(t)
 	for _, c := range []struct {
 		after     time.Duration // until this server leads; 0: never
-		forwarded string
+		forwarded bool
 		status    int
-	}{{time.Second, "", 200}, {time.Second, "1", 200}, {0, "", 500}, {0, "1", 500}} {
+	}{{time.Second, false, 200}, {time.Second, true, 200}, {0, false, 500}, {0, true, 500}} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newSilentWorld(t)
 			elected := *w.leader.Load()
@@ -532,39 +539,59 @@ func TestRequestsWaitForALeader(t *testing.T) {
 			}
 			began, got := time.Now(), httptest.NewRecorder()
 			request := httptest.NewRequest("GET", "/v1/jobs", nil)
-			request.Header.Set(headerForwarded, c.forwarded)
+			request.TLS = passports.of(otherID, pki.RoleServer)
+			request.Header.Set(headerForwarded, "1")
+			if !c.forwarded {
+				request.TLS = nil
+			}
 			w.handler.ServeHTTP(got, request)
 			waited := time.Since(began)
 			if got.Code != c.status || waited < c.after || waited > c.after+leaderPatience {
-				t.Errorf("leader after %v, forwarded %q: %d %q after %v", c.after, c.forwarded, got.Code, got.Body, waited)
+				t.Errorf("leader after %v, forwarded %v: %d %q after %v", c.after, c.forwarded, got.Code, got.Body, waited)
 			}
 		})
 	}
 }
 
-// TestOrdersToNodesAreNotRepeated shows that what a node may have done already is not asked of it again, be it here or by another
-// server, while it is if nothing was sent, and while questions are.
-func TestOrdersToNodesAreNotRepeated(t *testing.T) {
+// TestOrdersToNodesAreRepeatedUnderOneName shows that what a node may have done already is asked of it again as the same request,
+// by which the node knows it, and that it is said in the end if nobody knows whether it was done.
+func TestOrdersToNodesAreRepeatedUnderOneName(t *testing.T) {
 	w := newWorld(t)
+	w.handler.(*apiHandler).patience = 10 * time.Millisecond
 	alloc := w.populate("web")[0]
 	lost := cluster.Errorf(cluster.CodeUnavailable, "ask node %s: connection reset", nodeID)
+	unsent := fmt.Errorf("%w (%w)", lost, link.ErrUnsent)
 	restart, logs := "/v1/client/allocation/"+alloc.ID.String()+"/restart", "/v1/client/fs/logs/"+alloc.ID.String()
 	for _, c := range []struct {
 		method, path string
-		err          error
+		first        error
+		then         error // ever after; nil: it answers
 		status       int
 		code         cluster.Code
+		repeated     bool
 	}{
-		{"PUT", restart, lost, http.StatusBadGateway, ""},
-		{"POST", restart, lost, http.StatusBadGateway, ""},
-		{"PUT", restart, fmt.Errorf("%w (%w)", lost, link.ErrUnsent), http.StatusNotFound, cluster.CodeUnavailable},
-		{"GET", logs, lost, http.StatusInternalServerError, cluster.CodeUnavailable},
+		{"PUT", restart, lost, nil, http.StatusOK, "", true},
+		{"POST", restart, lost, nil, http.StatusOK, "", true},
+		{"PUT", restart, lost, lost, http.StatusBadGateway, "", true},
+		{"PUT", restart, lost, unsent, http.StatusBadGateway, "", true},
+		{"PUT", restart, unsent, nil, http.StatusNotFound, cluster.CodeUnavailable, false},
+		{"GET", logs, lost, nil, http.StatusInternalServerError, cluster.CodeUnavailable, false},
 	} {
-		asked := 0
-		w.carry = func(http.ResponseWriter, *http.Request) error { asked++; return c.err }
-		got := w.ask(c.method, c.path, "")
-		if got.status != c.status || got.header.Get(cluster.HeaderError) != string(c.code) || asked != 1 {
-			t.Errorf("%s %s, %v: %d %q %q, asked %d times", c.method, c.path, c.err, got.status, got.header.Get(cluster.HeaderError), got.body, asked)
+		var names, bodies []string
+		w.carry = func(w http.ResponseWriter, r *http.Request) error {
+			body, _ := io.ReadAll(r.Body)
+			names, bodies = append(names, r.Header.Get(api.HeaderRequestID)), append(bodies, string(body))
+			if len(names) == 1 {
+				return c.first
+			}
+			return c.then
+		}
+		got := w.ask(c.method, c.path, `{"AllTasks":true}`)
+		if got.status != c.status || got.header.Get(cluster.HeaderError) != string(c.code) || c.repeated != (len(names) > 1) {
+			t.Errorf("%s %s, %v, then %v: %d %q %q, asked %d times", c.method, c.path, c.first, c.then, got.status, got.header.Get(cluster.HeaderError), got.body, len(names))
+		}
+		if len(slices.Compact(names)) != 1 || len(slices.Compact(bodies)) != 1 || c.method != "GET" && names[0] == "" {
+			t.Errorf("%s %s: asked as %q with %q", c.method, c.path, names, bodies)
 		}
 	}
 }

@@ -267,12 +267,3 @@ func parseJob(r *request) (any, error) {
 	}
 	return parsed.Job, nil
 }
-
-// requestID names a write so that a repetition does no harm; "" where the caller gave none or one too long to keep.
-func (r *request) requestID() string {
-	id := r.Header.Get(api.HeaderRequestID)
-	if len(id) > 128 {
-		return ""
-	}
-	return id
-}

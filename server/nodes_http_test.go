@@ -3,18 +3,14 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/api"
-	"github.com/a43e60e4/cluster/server/pki"
 )
 
 // asNode is a client in the server's own process that speaks for the node.
@@ -103,83 +99,6 @@ func TestNodesSpeakForThemselvesAlone(t *testing.T) {
 	}
 }
 
-// TestAgentsLendNobodyTheirName shows that an agent passes nothing on in its own name for people that is a node's own.
-func TestAgentsLendNobodyTheirName(t *testing.T) {
-	for _, route := range api.Routes() {
-		if internal := strings.HasPrefix(route.Path, internalPrefix); (route.Needs == api.ActAsNode || route.Needs == api.ActAsServer) && !internal {
-			t.Errorf("%s is a node's own and does not begin with %s", route.Path, internalPrefix)
-		}
-	}
-	request := func(ctx context.Context, path string) *http.Request {
-		return httptest.NewRequestWithContext(ctx, "GET", path, nil)
-	}
-	keys, ctx := api.SelfKeyring.URL(nodeID.String()), context.Background()
-	if err := GuardLending(request(ctx, keys)); cluster.CodeOf(err) != cluster.CodeForbidden {
-		t.Errorf("somebody on the machine gets the gossip keys: %v", err)
-	}
-	if err := GuardLending(request(AsNode(ctx, nodeID), keys)); err != nil {
-		t.Errorf("the agent itself does not: %v", err)
-	}
-	if err := GuardLending(request(ctx, api.JobsList.Path)); err != nil {
-		t.Errorf("people get no list of jobs: %v", err)
-	}
-}
-
-func TestCertificatesSayWhoCalls(t *testing.T) {
-	authority, err := pki.NewAuthority(cluster.ID{9})
-	if err != nil {
-		t.Fatal(err)
-	}
-	certified := func(id cluster.ID, role pki.Role) *tls.ConnectionState {
-		_, public, err := pki.NewKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := authority.Issue(id, role, public, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := parseLeaf(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
-	}
-	for _, c := range []struct {
-		name   string
-		state  *tls.ConnectionState
-		header string // of the caller that a forwarded request names
-		want   Caller
-	}{
-		{"nobody", nil, nodeID.String(), Caller{}},
-		{"a server", certified(nodeID, pki.RoleServer), "", Caller{Node: nodeID, Server: true}},
-		{"a server for a node", certified(nodeID, pki.RoleServer), otherID.String(), Caller{Node: otherID}},
-		{"a node that claims to forward", certified(nodeID, pki.RoleClient), otherID.String(), Caller{Node: nodeID}},
-	} {
-		r := httptest.NewRequest("GET", "/v1/jobs", nil)
-		r.TLS = c.state
-		if c.header != "" {
-			r.Header.Set(headerForwarded, "1")
-			r.Header.Set(headerCaller, c.header)
-		}
-		if got := callerOf(r); got != c.want {
-			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
-		}
-	}
-}
-
-func TestTokensComeInEitherHeader(t *testing.T) {
-	r := httptest.NewRequest("GET", "/v1/jobs", nil)
-	r.Header.Set("Authorization", "Bearer one")
-	if got := callerOf(r).Token; got != "one" {
-		t.Errorf("token %q", got)
-	}
-	r.Header.Set(api.HeaderToken, "two")
-	if got := callerOf(r).Token; got != "two" {
-		t.Errorf("token %q", got)
-	}
-}
-
 // FuzzAPI sends any body to any path: nothing may crash, and only what is known to be answered with 500 may be.
 func FuzzAPI(f *testing.F) {
 	for _, route := range api.Routes() {
@@ -210,12 +129,4 @@ func FuzzAPI(f *testing.F) {
 			t.Errorf("%s %s: %s is no JSON", method, target, recorder.Body)
 		}
 	})
-}
-
-// parseLeaf reads what an authority issues, as PEM or DER.
-func parseLeaf(text []byte) (*x509.Certificate, error) {
-	if leaf, err := pki.ParseCertificate(text); err == nil {
-		return leaf, nil
-	}
-	return x509.ParseCertificate(text)
 }

@@ -105,7 +105,7 @@ func (h *apiHandler) recover(o operator, r *request, w *reply) error {
 		}
 		return w.json(r, begun)
 	}
-	if r.Header.Get(headerForwarded) != "" {
+	if !r.caller.By.IsZero() {
 		return cluster.Errorf(cluster.CodeInvalid, "recover from server %s: this is server %s", req.Server, self)
 	}
 	carry, err := h.Core.Reach(req.Server)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"maps"
@@ -55,12 +54,12 @@ func answerError(w http.ResponseWriter, err error) {
 }
 
 func (f *front) pass(w http.ResponseWriter, request *http.Request) error {
-	if err := errors.Join(server.Guard(request), server.GuardLending(request)); err != nil {
+	if err := server.Guard(request); err != nil {
 		return err
 	}
-	if request.Method != http.MethodGet && request.Header.Get(api.HeaderRequestID) == "" {
-		request = request.Clone(request.Context())
-		request.Header.Set(api.HeaderRequestID, rand.Text()) // which makes a repetition harmless
+	request, err := server.PassOn(request)
+	if err != nil {
+		return err
 	}
 	again, err := server.Rewindable(request)
 	if err != nil {
