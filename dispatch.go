@@ -126,3 +126,12 @@ func (j *Job) checkDispatch(d Dispatch) error {
 	}
 	return nil
 }
+
+// KeepLaunch gives a job that is registered what the servers know of it as a launch, which a user may not say: that of the
+// job that it replaces, nil for none.
+func (j *Job) KeepLaunch(old *Job) {
+	if old == nil {
+		old = new(Job)
+	}
+	j.ParentID, j.Dispatched, j.DispatchIdempotencyToken, j.Payload = old.ParentID, old.Dispatched, old.DispatchIdempotencyToken, old.Payload
+}

@@ -21,6 +21,7 @@ const (
 	TriggerQueuedAllocs      = "queued-allocs"
 	TriggerMaxDisconnect     = "max-disconnect-timeout" // a node that was waited for is not back
 	TriggerReconnect         = "reconnect"              // it is
+	TriggerPeriodicJob       = "periodic-job"           // a launch by the clock
 )
 
 // Evaluation is a piece of planning to be done for one job, and afterwards the record of what came of it.

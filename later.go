@@ -36,8 +36,6 @@ var laters = []Later{
 	refuse[Job]("Region", "there is one region, \"global\"", GlobalRegion),
 	warn[Job]("AllAtOnce", "what fits is placed, the rest waits"),
 	refuse[Job]("Multiregion", "there is one region; remove the block"),
-	refuse[Job]("Periodic", "it would run once, now"),
-	refuse[Job]("ParameterizedJob", "it would run once, now, without what it is dispatched with"),
 	warn[Job]("Affinities", "nodes are chosen without them"),
 	warn[TaskGroup]("Affinities", "nodes are chosen without them"),
 	warn[Task]("Affinities", "nodes are chosen without them"),

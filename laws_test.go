@@ -81,7 +81,7 @@ var logKeys = []string{
 	"node", "job", "group", "alloc", "eval", "index", "epoch", "err",
 	"task", "deployment", "status", "why", "code", "signal", "unknown", "pid", "mode", "delay", "grace", "until", "for",
 	"file", "executable", "plugin", "option", "container", "image", "warning",
-	"peer", "protocol", "method", "path", "objects", "stale", "dropped", "stack",
+	"slot", "peer", "protocol", "method", "path", "objects", "stale", "dropped", "stack",
 }
 
 // longGoroutines are the functions that start a goroutine which somebody else waits for, or which ends with the process.

@@ -51,7 +51,7 @@ func garbage(snapshot *state.Snapshot, now time.Time, all bool) *state.Reap {
 	c := collection{snapshot: snapshot, going: map[cluster.ID]bool{},
 		old: func(nanos int64, age time.Duration) bool { return all || now.Sub(time.Unix(0, nanos)) > age }}
 	for job := range snapshot.Jobs(cluster.AllNamespaces, "") {
-		if job.Status == cluster.JobStatusDead && (job.Stop || job.Type == cluster.JobTypeBatch) {
+		if job.Status == cluster.JobStatusDead && (job.Stop || job.RunsToEnd()) {
 			c.whole(job)
 		}
 	}
@@ -83,6 +83,9 @@ type collection struct {
 
 // whole takes a job that is over with all that hangs on it, if all of that has been over for long.
 func (c *collection) whole(job *cluster.Job) {
+	for range c.snapshot.Launched(job.Namespace, job.ID) {
+		return // they say whose launches they are
+	}
 	last, ids := job.SubmitTime, []cluster.ID{}
 	for eval := range c.snapshot.EvalsByJob(job.Namespace, job.ID) {
 		if !eval.Done() {

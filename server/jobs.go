@@ -52,9 +52,9 @@ func listJobs(r *request, sn *state.Snapshot) (reading, error) {
 
 func jobStub(sn *state.Snapshot, j *cluster.Job, withMeta bool) api.JobListStub {
 	stub := api.JobListStub{
-		ID: j.ID, Name: j.Name, Namespace: j.Namespace, Datacenters: j.Datacenters, NodePool: j.NodePool, Type: j.Type,
+		ID: j.ID, ParentID: j.ParentID, Periodic: j.IsPeriodic(), ParameterizedJob: j.IsParameterized(), Name: j.Name, Namespace: j.Namespace, Datacenters: j.Datacenters, NodePool: j.NodePool, Type: j.Type,
 		Priority: j.Priority, Stop: j.Stop, Status: j.Status, StatusDescription: j.StatusDescription,
-		JobSummary:  &api.JobSummaryView{JobSummary: sn.JobSummary(j.Namespace, j.ID)},
+		JobSummary:  sn.JobSummary(j.Namespace, j.ID),
 		CreateIndex: j.CreateIndex, ModifyIndex: j.ModifyIndex, JobModifyIndex: j.JobModifyIndex, SubmitTime: j.SubmitTime,
 	}
 	if withMeta {
@@ -79,7 +79,7 @@ func readJob(r *request, sn *state.Snapshot) (reading, error) {
 
 func readJobSummary(r *request, sn *state.Snapshot) (reading, error) {
 	return ofJob(r, sn, func(j *cluster.Job) any {
-		return api.JobSummaryView{JobSummary: sn.JobSummary(j.Namespace, j.ID)}
+		return sn.JobSummary(j.Namespace, j.ID)
 	}, state.JobAllocsKey(r.namespace, r.arg), state.JobEvalsKey(r.namespace, r.arg))
 }
 

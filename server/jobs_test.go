@@ -329,14 +329,14 @@ func TestValidationListsWhatIsWrong(t *testing.T) {
 func TestWhatThereIsNotYetIsToldOrRefused(t *testing.T) {
 	w := newWorld(t)
 	with := func(more string) string { return strings.Replace(jobText("web"), `{`, `{`+more+`, `, 1) }
-	const refused = `periodic: the \"periodic\" block is not supported yet`
+	const refused = `multiregion: the \"multiregion\" block is not supported yet`
 	const warned = `all_at_once: \"all_at_once\" is not supported yet`
 	for _, c := range []struct {
 		verb, body, want string
 		status           int
 	}{
-		{"/v1/jobs", `{"Job": ` + with(`"Periodic": {"Specs": ["@daily"]}`) + `}`, `periodic: the "periodic" block is not supported yet`, 500},
-		{"/v1/validate/job", `{"Job": ` + with(`"Periodic": {"Specs": ["@daily"]}, "AllAtOnce": true`) + `}`, `"ValidationErrors":null,"Error":"","Warnings":"` + refused, 200},
+		{"/v1/jobs", `{"Job": ` + with(`"Multiregion": {"Regions": [{"Name": "x"}]}`) + `}`, `multiregion: the "multiregion" block is not supported yet`, 500},
+		{"/v1/validate/job", `{"Job": ` + with(`"Multiregion": {"Regions": [{"Name": "x"}]}, "AllAtOnce": true`) + `}`, `"ValidationErrors":null,"Error":"","Warnings":"` + refused, 200},
 		{"/v1/validate/job", `{"Job": ` + with(`"AllAtOnce": true`) + `}`, `"Warnings":"` + warned, 200},
 		{"/v1/jobs", `{"Job": ` + with(`"AllAtOnce": true`) + `}`, `"Warnings":"` + warned, 200},
 	} {

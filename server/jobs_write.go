@@ -47,25 +47,31 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
+	old := h.Core.Snapshot().Job(job.Namespace, job.ID)
 	if req.PreserveCounts {
-		keepCounts(job, h.Core.Snapshot().Job(job.Namespace, job.ID))
+		keepCounts(job, old)
 	}
+	job.KeepLaunch(old)
 	now := time.Now()
-	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)
-	if err := prioritise(&eval, req.EvalPriority); err != nil {
-		return written{}, err
+	command := &state.RegisterJob{At: now.UnixNano(), RequestID: r.requestID(), Job: job,
+		EnforceIndex: req.EnforceIndex, JobModifyIndex: req.JobModifyIndex, Source: source}
+	if !job.IsTemplate() { // which runs nothing itself
+		eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)
+		if err := prioritise(&eval, req.EvalPriority); err != nil {
+			return written{}, err
+		}
+		command.Eval = &eval
 	}
-	result, err := h.Core.Apply(r.Context(), &state.RegisterJob{
-		At: now.UnixNano(), RequestID: r.requestID(), Job: job, Eval: &eval,
-		EnforceIndex: req.EnforceIndex, JobModifyIndex: req.JobModifyIndex, Source: source,
-	})
+	result, err := h.Core.Apply(r.Context(), command)
 	if err != nil {
 		return written{}, err
 	}
-	return written{api.JobRegisterResponse{
-		EvalID: result.EvalID, EvalCreateIndex: result.Index, JobModifyIndex: result.JobModifyIndex, Warnings: job.Warnings().Lines(),
-		Meta: api.Meta{Index: result.Index, KnownLeader: true},
-	}, result.Index}, nil
+	response := api.JobRegisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex, Warnings: job.Warnings().Lines(),
+		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
+	if !result.EvalID.IsZero() {
+		response.EvalCreateIndex = result.Index
+	}
+	return written{response, result.Index}, nil
 }
 
 // prioritise gives the evaluation the priority that a user asked for; 0 leaves it the job's.
@@ -97,6 +103,11 @@ func admitJob(job *cluster.Job) error {
 	problems := job.Validate()
 	if len(problems) == 0 {
 		problems, _ = job.Missing()
+	}
+	if len(problems) == 0 && job.IsPeriodic() {
+		if _, err := job.Periodic.Schedule(); err != nil {
+			problems = cluster.Problems{{Path: "periodic", Text: err.Error()}}
+		}
 	}
 	return refuse(problems)
 }
@@ -172,12 +183,15 @@ func (h *apiHandler) deregisterJob(r *request) (written, error) {
 		return written{api.JobDeregisterResponse{Meta: api.Meta{Index: index, KnownLeader: true}}, index}, nil
 	}
 	now := time.Now()
-	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobDeregister, now)
-	if err := prioritise(&eval, priority); err != nil {
-		return written{}, err
+	command := &state.DeregisterJob{At: now.UnixNano(), RequestID: r.requestID(), Namespace: job.Namespace, ID: job.ID, Purge: purge}
+	if !job.IsTemplate() {
+		eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobDeregister, now)
+		if err := prioritise(&eval, priority); err != nil {
+			return written{}, err
+		}
+		command.Eval = &eval
 	}
-	result, err := h.Core.Apply(r.Context(), &state.DeregisterJob{
-		At: now.UnixNano(), RequestID: r.requestID(), Namespace: job.Namespace, ID: job.ID, Purge: purge, Eval: &eval})
+	result, err := h.Core.Apply(r.Context(), command)
 	if err != nil {
 		return written{}, err
 	}
@@ -204,6 +218,9 @@ func (h *apiHandler) evaluateJob(r *request) (written, error) {
 	job := h.Core.Snapshot().Job(r.namespace, r.arg)
 	if job == nil {
 		return written{}, jobNotFound()
+	}
+	if job.IsTemplate() {
+		return written{}, cluster.Errorf(cluster.CodeRejected, "evaluate job %q: it is periodic or parameterized and runs nothing itself; evaluate one of its launches", job.ID)
 	}
 	now := time.Now()
 	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)

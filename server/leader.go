@@ -77,6 +77,7 @@ func (s *Server) lead(ctx context.Context) error {
 	group.Go(func() error { return s.planEvaluations(ctx) })
 	group.Go(func() error { return s.driveDeployments(ctx) })
 	group.Go(func() error { return s.driveDrains(ctx) })
+	group.Go(func() error { return s.drivePeriodic(ctx) })
 	group.Go(func() error { return s.watchNodes(ctx) })
 	group.Go(func() error { return s.watchAbsent(ctx) })
 	group.Go(func() error { return s.driveServers(ctx) })

@@ -142,6 +142,9 @@ func (s *Server) Store() *state.Store { return s.store }
 // of this server. CodeUnavailable if this server does not lead or stopped leading meanwhile: the command may or
 // may not have been committed then.
 func (s *Server) Apply(ctx context.Context, command state.Command) (state.Result, error) {
+	if err := s.legible(command); err != nil {
+		return state.Result{}, err
+	}
 	text, err := state.Encode(command)
 	if err != nil {
 		return state.Result{}, err

@@ -24,22 +24,13 @@ type JobListStub struct {
 	Stop              bool
 	Status            string
 	StatusDescription string
-	JobSummary        *JobSummaryView
+	JobSummary        *cluster.JobSummary
 	CreateIndex       uint64
 	ModifyIndex       uint64
 	JobModifyIndex    uint64
 	SubmitTime        int64
 	Meta              map[string]string `json:",omitempty"` // with ?meta=true
 }
-
-// JobSummaryView is a summary as the wire shows it: cluster.JobSummary, and what existing clients expect.
-type JobSummaryView struct {
-	*cluster.JobSummary
-	Children ChildrenSummary
-}
-
-// ChildrenSummary counts the jobs that a job made; none does.
-type ChildrenSummary struct{ Pending, Running, Dead int }
 
 // JobRegisterRequest submits a job. A job that changes nothing is planned all the same.
 type JobRegisterRequest struct {

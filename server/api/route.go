@@ -15,6 +15,7 @@ const (
 	ReadJob        Capability = "read-job"
 	SubmitJob      Capability = "submit-job"
 	ParseJob       Capability = "parse-job"
+	DispatchJob    Capability = "dispatch-job"
 	AllocLifecycle Capability = "alloc-lifecycle"
 	ReadLogs       Capability = "read-logs"
 	ReadFS         Capability = "read-fs"

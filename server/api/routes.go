@@ -20,6 +20,10 @@ var (
 	JobServicesList  = Route{Method: "GET", Path: "/v1/job/{job}/services", Needs: ReadJob}
 	JobSubmissionGet = Route{Method: "GET", Path: "/v1/job/{job}/submission", Needs: ReadJob}
 	JobEvaluate      = Route{Method: "PUT", Path: "/v1/job/{job}/evaluate", Needs: SubmitJob, Kind: Write}
+
+	JobDispatch        = Route{Method: "PUT", Path: "/v1/job/{job}/dispatch", Needs: DispatchJob, Kind: Write}
+	JobDispatchPayload = Route{Method: "PUT", Path: "/v1/job/{job}/dispatch/payload", Needs: DispatchJob, Kind: Write}
+	JobPeriodicForce   = Route{Method: "PUT", Path: "/v1/job/{job}/periodic/force", Needs: SubmitJob, Kind: Write}
 )
 
 // The routes of allocations.
@@ -99,7 +103,7 @@ func Routes() []Route {
 	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), []Route{
 		JobsList, JobsRegister, JobsParse, JobValidate, JobRead, JobRegister, JobDeregister, JobVersionsList,
 		JobAllocsList, JobEvalsList, JobDeploysList, JobLatestDeploy, JobSummaryRead, JobServicesList,
-		JobSubmissionGet, JobEvaluate,
+		JobSubmissionGet, JobEvaluate, JobDispatch, JobDispatchPayload, JobPeriodicForce,
 	}, []Route{
 		AllocsList, AllocRead, AllocStop, AllocServicesList, AllocChecks, AllocNodeChecks, AllocStats, AllocRestart,
 		AllocSignal, AllocGC, FSList, FSStat, FSCat, FSReadAt, FSStream, FSLogs,
@@ -126,8 +130,6 @@ func laterRoutes() []Route {
 		{"planning a job without running it", SubmitJob, []string{"/v1/job/{job}/plan"}},
 		{"reverting a job", SubmitJob, []string{"/v1/job/{job}/revert", "/v1/job/{job}/stable"}},
 		{"scaling", SubmitJob, []string{"/v1/job/{job}/scale", "/v1/scaling/policies", "/v1/scaling/policy/{policy}"}},
-		{"dispatching", SubmitJob, []string{"/v1/job/{job}/dispatch", "/v1/job/{job}/dispatch/payload"}},
-		{"periodic jobs", SubmitJob, []string{"/v1/job/{job}/periodic/force"}},
 		{"actions", ReadJob, []string{"/v1/job/{job}/actions", "/v1/job/{job}/action"}},
 		{"statuses of several jobs", ListJobs, []string{"/v1/jobs/statuses"}},
 		{"node pools", ReadNode, []string{"/v1/node/pools", "/v1/node/pool/{pool}"}},
