@@ -23,7 +23,7 @@ func (a *Allocation) GroupScope(n *Node) Scope {
 	env := newEnvironment()
 	a.describe(env, n)
 	if group := a.Group(); group != nil {
-		env.meta(a.Job.Meta, group.Meta)
+		env.meta(a.Job.offered(), a.Job.Meta, group.Meta)
 	}
 	return Scope{env.vars, n}
 }
@@ -39,7 +39,7 @@ func (a *Allocation) TaskScope(n *Node, name string, dirs TaskDirs) Scope {
 		if found := group.Task(name); found != nil {
 			task = *found
 		}
-		env.meta(a.Job.Meta, group.Meta, task.Meta)
+		env.meta(a.Job.offered(), a.Job.Meta, group.Meta, task.Meta)
 	}
 	env.set("TASK_NAME", name)
 	env.set("ALLOC_DIR", dirs.Alloc)
@@ -205,6 +205,18 @@ func (e environment) meta(levels ...map[string]string) {
 	}
 }
 
+// offered are the keys that a dispatched job could have been given, each empty: so a task finds a variable for each of them.
+func (j *Job) offered() map[string]string {
+	if !j.Dispatched || j.ParameterizedJob == nil {
+		return nil
+	}
+	empty := make(map[string]string, len(j.ParameterizedJob.MetaOptional))
+	for _, key := range j.ParameterizedJob.MetaOptional {
+		empty[key] = ""
+	}
+	return empty
+}
+
 // describe adds what all tasks of the allocation are told. A nil node is a node without a name.
 func (a *Allocation) describe(e environment, n *Node) {
 	e.set("ALLOC_ID", a.ID.String())
@@ -214,6 +226,9 @@ func (a *Allocation) describe(e environment, n *Node) {
 	e.set("GROUP_NAME", a.TaskGroup)
 	e.set("JOB_ID", a.Job.ID)
 	e.set("JOB_NAME", a.Job.Name)
+	if a.Job.ParentID != "" {
+		e.set("JOB_PARENT_ID", a.Job.ParentID)
+	}
 	e.set("NAMESPACE", a.Namespace())
 	e.set("REGION", GlobalRegion)
 	if n != nil {

@@ -102,6 +102,29 @@ func TestInterpolateValueReachesEveryString(t *testing.T) {
 	}
 }
 
+func TestDispatchedEnvironment(t *testing.T) {
+	a, n := instance()
+	a.Job.ParentID, a.Job.Dispatched = "shop", true
+	a.Job.ParameterizedJob = &ParameterizedJobConfig{MetaRequired: []string{"who"}, MetaOptional: []string{"left.out", "owner"}}
+	env := a.TaskScope(n, "server", TaskDirs{}).Env()
+	for name, want := range map[string]string{
+		"NOMAD_JOB_PARENT_ID": "shop", "CLUSTER_JOB_PARENT_ID": "shop",
+		"NOMAD_META_LEFT_OUT": "", "NOMAD_META_left_out": "", "NOMAD_META_OWNER": "task",
+	} {
+		if got, known := env[name]; !known || got != want {
+			t.Errorf("%s is %q (%v), want %q", name, got, known, want)
+		}
+	}
+	if got, known := a.GroupScope(n).env["CLUSTER_META_LEFT_OUT"]; !known || got != "" {
+		t.Errorf("to services it is %q, %v", got, known)
+	}
+	a.Job.Dispatched, a.Job.ParentID = false, ""
+	env = a.TaskScope(n, "server", TaskDirs{}).Env()
+	if _, known := env["NOMAD_META_LEFT_OUT"]; known || env["NOMAD_JOB_PARENT_ID"] != "" {
+		t.Error("a job that was not dispatched is told of what it could be given")
+	}
+}
+
 func TestTaskEnvironment(t *testing.T) {
 	a, n := instance()
 	env := a.TaskScope(n, "server", TaskDirs{Alloc: "/a", Local: "/l", Secrets: "/s"}).Env()

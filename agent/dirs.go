@@ -59,6 +59,37 @@ func (d allocDir) make(task, owner string) error {
 	return nil
 }
 
+// deliver writes the payload of a dispatched job to a path below the task's folder local/, which it does not leave, whatever
+// links are there. What is there already is replaced: a task that starts again finds what it was given.
+func (d allocDir) deliver(task, path, owner string, payload []byte) (err error) {
+	failed := func(err error) error { return fmt.Errorf("write dispatch payload %.100q: %w", path, err) }
+	root, err := os.OpenRoot(d.local(task))
+	if err != nil {
+		return failed(err)
+	}
+	defer root.Close()
+	path = filepath.Clean(path)
+	if err := root.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return failed(err)
+	}
+	if err := root.RemoveAll(path); err != nil {
+		return failed(err)
+	}
+	file, err := root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return failed(err)
+	}
+	if _, err = file.Write(payload); err == nil {
+		if uid, gid, chown := lookupOwner(owner); chown {
+			err = file.Chown(uid, gid)
+		}
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
 // lookupOwner finds the user that a task runs as, if this process may give files away. Users of an image are not known
 // here: their directories stay ours.
 func lookupOwner(name string) (uid, gid int, ok bool) {
@@ -100,6 +131,11 @@ func (n *Node) prepare(r record, i int, id string, d driver.Driver) (driver.Task
 	owner := scope.Interpolate(spec.User)
 	if err := dirs.make(spec.Name, owner); err != nil {
 		return driver.Task{}, err
+	}
+	if spec.DispatchPayload != nil && len(a.Job.Payload) > 0 {
+		if err := dirs.deliver(spec.Name, scope.Interpolate(spec.DispatchPayload.File), owner, a.Job.Payload); err != nil {
+			return driver.Task{}, err
+		}
 	}
 	config, _ := scope.InterpolateValue(spec.Config).(map[string]any)
 	return driver.Task{
