@@ -24,7 +24,11 @@ const (
 	OperandSetContainsAny = "set_contains_any"
 	OperandIsSet          = "is_set"
 	OperandIsNotSet       = "is_not_set"
-	OperandDistinctHosts  = "distinct_hosts" // about other allocations, not about the node
+
+	// These are about other allocations, not about the node.
+
+	OperandDistinctHosts    = "distinct_hosts"
+	OperandDistinctProperty = "distinct_property"
 )
 
 // Resolve is the value that one side of a constraint, or the attribute of a spread, has on the node:
@@ -65,7 +69,7 @@ func (c Constraint) Unique() bool {
 }
 
 // Matches reports whether the node meets the constraint. One that Validate refuses is met by no node;
-// distinct_hosts is met by all.
+// distinct_hosts is met by all, distinct_property by those that have the property.
 func (c Constraint) Matches(n *Node) bool { return c.Matcher()(n) }
 
 // Matcher is Matches, made once for many nodes: versions and expressions are compiled beforehand.
@@ -75,10 +79,10 @@ func (c Constraint) Matcher() func(*Node) bool {
 	switch operand {
 	case OperandDistinctHosts:
 		return func(*Node) bool { return true }
-	case OperandIsSet, OperandIsNotSet:
+	case OperandIsSet, OperandIsNotSet, OperandDistinctProperty:
 		return func(n *Node) bool {
 			_, ok := n.Resolve(c.LTarget)
-			return ok == (operand == OperandIsSet)
+			return ok == (operand != OperandIsNotSet)
 		}
 	case OperandNotEqual:
 		return func(n *Node) bool {
@@ -240,6 +244,10 @@ func (c Constraint) Validate() error {
 			return Errorf(CodeInvalid, "constraint distinct_hosts: value %q is neither true nor false", c.RTarget)
 		}
 		return nil
+	case OperandDistinctProperty:
+		if _, err := strconv.ParseUint(c.RTarget, 10, 31); c.RTarget != "" && err != nil {
+			return Errorf(CodeInvalid, "constraint %q: value %q is no number", c, c.RTarget)
+		}
 	case OperandIsSet, OperandIsNotSet:
 		if c.RTarget != "" {
 			return Errorf(CodeInvalid, "constraint %q: operator %q takes no value", c, operand)

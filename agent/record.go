@@ -308,7 +308,7 @@ func (r record) exited(i int, exit driver.Exit, at moment) record {
 
 // retry does what the restart policy says.
 func (r record) retry(i int, t *taskRecord, o outcome, at moment) {
-	o.Batch = r.Alloc.Job.Type == cluster.JobTypeBatch
+	o.Batch = r.Alloc.Job.RunsToEnd()
 	v := restart(r.spec(i).RestartPolicy, t.Window, o, at.Now, at.Jitter)
 	t.Window = v.Window
 	switch v.Do {

@@ -124,7 +124,7 @@ func (p *planner) leave(w *work, s *slot) bool {
 		if n.DrainStrategy.IgnoreSystemJobs || !forced && !n.Emptied {
 			return false
 		}
-	case cluster.JobTypeBatch:
+	case cluster.JobTypeBatch, cluster.JobTypeSysBatch:
 		if !forced {
 			return false
 		}

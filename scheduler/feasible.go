@@ -21,6 +21,7 @@ type filter struct {
 	lastWanted                        bool
 
 	distinctJob, distinctGroup bool // no two allocations of the job, or group, on one node
+	properties                 []property
 }
 
 type test struct {
@@ -30,10 +31,10 @@ type test struct {
 
 func newFilter(j *cluster.Job, g *cluster.TaskGroup) *filter {
 	f := &filter{job: j, classes: map[string]string{}, centers: map[string]bool{}}
-	f.add(j.Constraints, &f.distinctJob)
-	f.add(g.Constraints, &f.distinctGroup)
+	f.add(j.Constraints, &f.distinctJob, true)
+	f.add(g.Constraints, &f.distinctGroup, false)
 	for i := range g.Tasks {
-		f.add(g.Tasks[i].Constraints, &f.distinctGroup)
+		f.add(g.Tasks[i].Constraints, &f.distinctGroup, false)
 		if driver := g.Tasks[i].Driver; !slices.Contains(f.drivers, driver) {
 			f.drivers = append(f.drivers, driver)
 		}
@@ -41,17 +42,26 @@ func newFilter(j *cluster.Job, g *cluster.TaskGroup) *filter {
 	return f
 }
 
-func (f *filter) add(constraints []cluster.Constraint, distinct *bool) {
+func (f *filter) add(constraints []cluster.Constraint, distinct *bool, wholeJob bool) {
 	for _, c := range constraints {
 		switch {
 		case c.Operand == cluster.OperandDistinctHosts:
 			wanted, err := strconv.ParseBool(c.RTarget)
 			*distinct = *distinct || wanted || err != nil
-		case c.Unique():
-			f.unique = append(f.unique, test{c.String(), c.Matcher()})
+		case c.Operand == cluster.OperandDistinctProperty:
+			f.properties = append(f.properties, newProperty(c, wholeJob))
+			f.match(c)
 		default:
-			f.shared = append(f.shared, test{c.String(), c.Matcher()})
+			f.match(c)
 		}
+	}
+}
+
+func (f *filter) match(c cluster.Constraint) {
+	if t := (test{c.String(), c.Matcher()}); c.Unique() {
+		f.unique = append(f.unique, t)
+	} else {
+		f.shared = append(f.shared, t)
 	}
 }
 

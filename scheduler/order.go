@@ -4,7 +4,7 @@ package scheduler
 // the order of the final scores does not depend on the boost. Above them a heap of their tops finds the best of all.
 // Entries are never changed: what is rated anew gets another, and the old one is dropped when it comes to the top.
 type order struct {
-	heaps []ratings // two for each bucket
+	heaps []ratings // mostParts for each bucket
 	stamp []uint32  // by node: that of its newest entry
 	tops  ratings   // the best of each heap with its final score
 	fresh []uint32  // by heap: the stamp of its newest entry in tops
@@ -15,7 +15,7 @@ func newOrder(r *ranker) *order {
 	if r.spread != nil {
 		buckets = len(r.spread.boost)
 	}
-	o := &order{heaps: make([]ratings, 2*buckets), stamp: make([]uint32, len(r.parts)), fresh: make([]uint32, 2*buckets)}
+	o := &order{heaps: make([]ratings, mostParts*buckets), stamp: make([]uint32, len(r.parts)), fresh: make([]uint32, mostParts*buckets)}
 	for node, parts := range r.parts {
 		if parts > 0 {
 			h := &o.heaps[o.heap(r, node)]
@@ -30,7 +30,9 @@ func newOrder(r *ranker) *order {
 }
 
 // heap is the position of the heap that a fitting node belongs to.
-func (o *order) heap(r *ranker, node int) int { return 2*int(r.bucket(node)) + int(r.parts[node]) - 1 }
+func (o *order) heap(r *ranker, node int) int {
+	return mostParts*int(r.bucket(node)) + int(r.parts[node]) - 1
+}
 
 // changed makes the node's newest rating count; alone says that the boosts of other buckets have not changed.
 func (o *order) changed(r *ranker, node int, alone bool) {
@@ -42,8 +44,8 @@ func (o *order) changed(r *ranker, node int, alone bool) {
 		o.compare(r)
 		return
 	}
-	// The node may have left one heap of its bucket for the other.
-	for heap := 2 * int(r.bucket(node)); heap <= 2*int(r.bucket(node))+1; heap++ {
+	// The node may have left one heap of its bucket for another.
+	for heap := mostParts * int(r.bucket(node)); heap < mostParts*(int(r.bucket(node))+1); heap++ {
 		o.fresh[heap]++
 		if top, ok := o.top(r, heap); ok {
 			o.tops.push(top)
@@ -72,7 +74,7 @@ func (o *order) top(r *ranker, heap int) (rated, bool) {
 		return rated{}, false
 	}
 	best := (*h)[0]
-	return rated{final(best.score, uint8(heap%2+1), r.boost(int(best.node))), best.node, o.fresh[heap]}, true
+	return rated{final(best.score, uint8(heap%mostParts+1), r.boost(int(best.node))), best.node, o.fresh[heap]}, true
 }
 
 // best is the node with the highest final score, -1 if none fits.

@@ -154,8 +154,8 @@ func (r *ranker) explain(node int, m *cluster.AllocMetric) {
 	m.NodesAvailable[n.Datacenter]++
 	m.NodesEvaluated++
 	reason := r.f.rejects(n.Node)
-	if reason == "" && r.taken(node) {
-		reason = cluster.OperandDistinctHosts
+	if reason == "" {
+		reason = r.taken(node)
 	}
 	if reason != "" {
 		m.NodesFiltered++

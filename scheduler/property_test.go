@@ -16,11 +16,12 @@ import (
 func drawJob(t *rapid.T, kind string) string {
 	text := kind
 	if rapid.IntRange(0, 5).Draw(t, "apart") == 0 {
-		text += " constraint=distinct_hosts"
+		text += rapid.SampledFrom([]string{" constraint=distinct_hosts", " constraint=distinct_property|meta.rack|2"}).Draw(t, "distinct")
 	}
+	everywhere, toEnd := kind == "system" || kind == "sysbatch", kind == "batch" || kind == "sysbatch"
 	for _, group := range []string{"web", "api"}[:rapid.IntRange(1, 2).Draw(t, "groups")] {
 		count := rapid.IntRange(0, 6).Draw(t, "count")
-		if kind == "system" {
+		if everywhere {
 			count = 1
 		}
 		text += fmt.Sprintf(" / %s count=%d cpu=%d command=v%d", group, count,
@@ -30,15 +31,15 @@ func drawJob(t *rapid.T, kind string) string {
 				text += " " + extra
 			}
 		}
-		if kind != "system" && rapid.Bool().Draw(t, "spread") {
-			text += " spread=meta.rack"
+		if !everywhere && rapid.Bool().Draw(t, "spread") {
+			text += rapid.SampledFrom([]string{" spread=meta.rack", " affinity=meta.rack|=|r1|50"}).Draw(t, "wish")
 		}
 		text += rapid.SampledFrom([]string{"", "", " lost_after=30m", " lost_after=2m reconcile=keep_original", " replace=false",
 			" replace=false lost_after=2m", " lost_after=1h reconcile=longest_running"}).Draw(t, "disconnect")
-		if kind != "system" && rapid.IntRange(0, 5).Draw(t, "fence") == 0 {
+		if !everywhere && rapid.IntRange(0, 5).Draw(t, "fence") == 0 {
 			text += " lost_after=0s stop_on_client_after=1m"
 		}
-		if kind != "batch" {
+		if !toEnd {
 			text += fmt.Sprintf(" max_parallel=%d", rapid.IntRange(0, 2).Draw(t, "max_parallel"))
 		}
 	}
@@ -53,7 +54,7 @@ func TestEveryCourseConverges(t *testing.T) {
 			w.addNode([]string{fmt.Sprintf("n%d", i), "cpu=" + rapid.SampledFrom([]string{"1000", "2000"}).Draw(t, "cpu"),
 				"meta.rack=" + rapid.SampledFrom([]string{"r0", "r1", "r2"}).Draw(t, "rack"), "dynamic=20000-20003"})
 		}
-		kind := rapid.SampledFrom([]string{"service", "batch", "system"}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]string{"service", "batch", "system", "sysbatch"}).Draw(t, "kind")
 		w.setJob(drawJob(t, kind))
 		checkedPlan(t, w, w.newEval())
 		for range rapid.IntRange(0, 12).Draw(t, "steps") {
@@ -192,7 +193,7 @@ func checkAllocs(t *rapid.T, w *world, plan *Plan) {
 			continue
 		}
 		used[a.NodeID] = used[a.NodeID].Plus(a.Group().Resources())
-		if w.job.Type == cluster.JobTypeSystem {
+		if w.job.OnEveryNode() {
 			once("%s on %s", a.TaskGroup, a.NodeName)
 		} else {
 			once("%s[%d]", a.TaskGroup, a.Index)
@@ -218,7 +219,7 @@ func checkAllocs(t *rapid.T, w *world, plan *Plan) {
 	}
 	frozen := w.deployment() != nil && w.deployment().Status == cluster.DeploymentFailed
 	for _, g := range w.job.TaskGroups {
-		if w.job.Type == cluster.JobTypeSystem || frozen {
+		if w.job.OnEveryNode() || frozen {
 			continue
 		}
 		if have := present[g.Name] + plan.Eval.QueuedAllocations[g.Name]; have < g.Count {
@@ -260,7 +261,7 @@ func converge(t *rapid.T, w *world, kind string) {
 		w.now = w.now.Add(2 * time.Minute)
 	}
 	plan := w.settle()
-	if kind == "batch" || len(plan.Eval.FailedTGAllocs) > 0 {
+	if w.job.RunsToEnd() || len(plan.Eval.FailedTGAllocs) > 0 {
 		return
 	}
 	d := w.deployment()
@@ -303,7 +304,9 @@ func TestHeapAndScanAgree(t *testing.T) {
 				"meta.rack=" + rapid.SampledFrom([]string{"r0", "r1", "r2"}).Draw(t, "rack")})
 		}
 		w.setJob("batch / web count=40 cpu=100 memory=50" + rapid.SampledFrom([]string{"", " spread=meta.rack", " spread=meta.rack:r0:60:r1:30",
-			" spread=node.unique.id", " spread=meta.rack spread=node.datacenter", " constraint=distinct_hosts", " dynamic=http"}).Draw(t, "extra"))
+			" spread=node.unique.id", " spread=meta.rack spread=node.datacenter", " constraint=distinct_hosts", " dynamic=http",
+			" affinity=meta.rack|=|r1|50", " affinity=node.unique.name|=|n1|-100 affinity=meta.rack|=|r2|30 spread=meta.rack",
+			" constraint=distinct_property|meta.rack|3", " constraint=distinct_property|meta.rack|5 affinity=meta.rack|!=|r0|10 spread=node.unique.id"}).Draw(t, "extra"))
 		p, q := newPlanner(w.input(w.newEval())), newPlanner(w.input(w.newEval()))
 		g := &w.job.TaskGroups[0]
 		scan, heap := newRanker(p, w.job, g, 1), newRanker(q, w.job, g, heapFrom)
@@ -320,6 +323,37 @@ func TestHeapAndScanAgree(t *testing.T) {
 				r.p.nodes[want] = r.p.nodes[want].With(&placement)
 				r.changed(want, 1)
 			}
+		}
+	})
+}
+
+// No value of a property has more instances than it may, and one that has room for more is not left out.
+func TestDistinctPropertyHolds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		racks := map[string]int{}
+		for i := range rapid.IntRange(1, 8).Draw(t, "nodes") {
+			words := []string{fmt.Sprintf("n%d", i), "cpu=99999", "memory=99999"}
+			if rack := rapid.SampledFrom([]string{"r0", "r1", "r2", ""}).Draw(t, "rack"); rack != "" {
+				racks[rack] = 0
+				words = append(words, "meta.rack="+rack)
+			}
+			w.addNode(words)
+		}
+		limit, count := rapid.IntRange(1, 4).Draw(t, "limit"), rapid.IntRange(1, 15).Draw(t, "count")
+		w.setJob(fmt.Sprintf("batch / web count=%d cpu=1 memory=10 constraint=distinct_property|meta.rack|%d", count, limit))
+		w.settle()
+		for _, a := range w.allocs {
+			node := w.nodes[slices.IndexFunc(w.nodes, func(n *cluster.Node) bool { return n.ID == a.NodeID })]
+			racks[node.Meta["rack"]]++
+		}
+		for rack, n := range racks {
+			if n > limit || rack == "" {
+				t.Fatalf("%d instances have the rack %q, where %d may", n, rack, limit)
+			}
+		}
+		if total, most := len(w.allocs), min(count, limit*len(racks)); total != most {
+			t.Fatalf("%d are placed of %d that could be: %v", total, most, racks)
 		}
 	})
 }

@@ -26,6 +26,8 @@ type ranker struct {
 	parts    []uint8   // by node: how many scorers that is; 0: the placement does not fit
 	peers    []int32   // by node: live instances of the group
 	jobPeers []int32   // by node: of the whole job; nil unless they must be apart
+	affinity []float64 // by node: how much it suits; nil without affinities
+	quotas   []*quota  // of the properties that only so many may share
 	spread   *spreads  // nil without spreads
 	order    *order    // nil while nodes are scanned
 }
@@ -43,13 +45,23 @@ func newRanker(p *planner, j *cluster.Job, g *cluster.TaskGroup, placements int)
 		parts:    make([]uint8, len(p.nodes)),
 		peers:    make([]int32, len(p.nodes)),
 	}
-	if r.f.distinctJob {
+	if r.f.distinctJob || slices.ContainsFunc(r.f.properties, func(p property) bool { return p.wholeJob }) {
 		r.jobPeers = make([]int32, len(p.nodes))
 	}
 	r.countPeers()
+	for _, p := range r.f.properties {
+		r.quotas = append(r.quotas, newQuota(r, p))
+	}
+	suits := newAffinity(j, g)
+	if suits != nil {
+		r.affinity = make([]float64, len(p.nodes))
+	}
 	for i := range p.nodes {
 		n := p.nodes[i].Node
 		r.feasible[i] = n.Ready() && r.f.covers(n) && r.f.rejects(n) == ""
+		if suits != nil && r.feasible[i] {
+			r.affinity[i] = suits.of(n)
+		}
 		r.rate(i)
 	}
 	if axes := append(slices.Clone(g.Spreads), j.Spreads...); len(axes) > 0 {
@@ -83,15 +95,23 @@ func (r *ranker) countPeers() {
 	}
 }
 
-// taken reports whether an instance that must be apart from this one is on the node.
-func (r *ranker) taken(node int) bool {
-	return r.f.distinctGroup && r.peers[node] > 0 || r.jobPeers != nil && r.jobPeers[node] > 0
+// taken is the constraint for which there are too many other instances on the node, or on those like it; "" if there is none.
+func (r *ranker) taken(node int) string {
+	if r.f.distinctGroup && r.peers[node] > 0 || r.f.distinctJob && r.jobPeers[node] > 0 {
+		return cluster.OperandDistinctHosts
+	}
+	for _, q := range r.quotas {
+		if q.full(node) {
+			return q.text
+		}
+	}
+	return ""
 }
 
 // rate computes the node's score anew.
 func (r *ranker) rate(node int) {
 	r.parts[node] = 0
-	if !r.feasible[node] || r.taken(node) {
+	if !r.feasible[node] || r.taken(node) != "" {
 		return
 	}
 	n := &r.p.nodes[node]
@@ -103,10 +123,16 @@ func (r *ranker) rate(node int) {
 	rest = rest.Minus(r.need)
 	sum, parts := packing(rest, total), uint8(1)
 	if peers := r.peers[node]; peers > 0 {
-		sum, parts = sum-float64(peers+1)/r.count, 2
+		sum, parts = sum-float64(peers+1)/r.count, parts+1
+	}
+	if r.affinity != nil && r.affinity[node] != 0 {
+		sum, parts = sum+r.affinity[node], parts+1
 	}
 	r.score[node], r.parts[node] = math.Round(sum*grain)/grain, parts
 }
+
+// mostParts is how many scorers may say something of a node, but for the spread: packing, other instances, affinity.
+const mostParts = 3
 
 // grain is how many different scores there are between 0 and 1. What differs by less, as sums in another order do, is equal.
 const grain = 1 << 30
@@ -152,6 +178,14 @@ func (r *ranker) changed(node int, delta int32) {
 	r.peers[node] += delta
 	if r.jobPeers != nil {
 		r.jobPeers[node] += delta
+	}
+	for _, q := range r.quotas {
+		for _, like := range q.add(node, delta) {
+			r.rate(int(like))
+			if r.order != nil {
+				r.order.changed(r, int(like), true)
+			}
+		}
 	}
 	r.rate(node)
 	alone := r.spread == nil || r.spread.add(node, int(delta))

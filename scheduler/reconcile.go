@@ -7,7 +7,7 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
-// slot is the place of one instance of a group: an index, or for system jobs a node.
+// slot is the place of one instance of a group: an index, or for jobs on every node a node.
 type slot struct {
 	index  int32
 	node   int                 // position of the only node for it, -1 for any
@@ -100,7 +100,7 @@ func (p *planner) advance(w *work) {
 // wanted is how many healthy instances of the newest version end the group's rollout: for a system job one on each
 // node that has one or gets one, but for old ones that must stay for now.
 func (p *planner) wanted(w *work) int {
-	if p.in.Job.Type != cluster.JobTypeSystem {
+	if !p.in.Job.OnEveryNode() {
 		return w.group.Count
 	}
 	total := w.placed
@@ -120,7 +120,7 @@ func (p *planner) current(a *cluster.Allocation) bool {
 // survey sorts the group's allocations into slots and stops those that have none.
 func (p *planner) survey(w *work) {
 	var place func(*cluster.Allocation) *slot
-	if p.in.Job.Type == cluster.JobTypeSystem {
+	if p.in.Job.OnEveryNode() {
 		place = p.nodeSlots(w)
 	} else {
 		place = p.indexSlots(w)
@@ -134,7 +134,7 @@ func (p *planner) survey(w *work) {
 		} else if a.Job.CreateIndex == p.in.Job.CreateIndex && (w.prior == nil || a.Job.Version > w.prior.Version) {
 			w.prior = a.Job
 		}
-		if p.in.Job.Type == cluster.JobTypeSystem && p.unknown(a) && !p.reachable(a) {
+		if p.in.Job.OnEveryNode() && p.unknown(a) && !p.reachable(a) {
 			continue // its place is its node
 		}
 		s := place(a)
@@ -188,7 +188,7 @@ func (p *planner) indexSlots(w *work) func(*cluster.Allocation) *slot {
 
 // rerun reports whether the allocation ended well under an older version of a batch job: the new version runs anew.
 func (p *planner) rerun(a *cluster.Allocation) bool {
-	return p.in.Job.Type == cluster.JobTypeBatch && a.ClientStatus == cluster.ClientComplete && !p.current(a)
+	return p.in.Job.RunsToEnd() && a.ClientStatus == cluster.ClientComplete && !p.current(a)
 }
 
 // nodeSlots makes a slot for each node that may run the group, and returns what finds an allocation's.
@@ -243,7 +243,7 @@ func (p *planner) better(a, b *cluster.Allocation) bool {
 
 // done reports whether the instance has run to completion and needs nothing more.
 func (p *planner) done(a *cluster.Allocation) bool {
-	return p.in.Job.Type == cluster.JobTypeBatch && a.ClientStatus == cluster.ClientComplete && p.current(a)
+	return p.in.Job.RunsToEnd() && a.ClientStatus == cluster.ClientComplete && p.current(a)
 }
 
 // needsRollout reports whether the newest version brings something that is to happen step by step:

@@ -20,13 +20,16 @@ const (
 )
 
 // policyOf is the group's reschedule policy. System jobs cannot have one: their failed instances come back
-// as those of services do by default, so that a broken one is tried again, but not in a tight loop.
+// as those of services do by default, so that a broken one is tried again, but not in a tight loop. Those of sysbatch jobs have failed for good.
 func policyOf(j *cluster.Job, g *cluster.TaskGroup) *cluster.ReschedulePolicy {
 	if g.ReschedulePolicy != nil {
 		return g.ReschedulePolicy
 	}
-	if j.Type == cluster.JobTypeSystem {
+	switch j.Type {
+	case cluster.JobTypeSystem:
 		return cluster.DefaultGroup(&cluster.Job{Type: cluster.JobTypeService}).ReschedulePolicy
+	case cluster.JobTypeSysBatch:
+		return &cluster.ReschedulePolicy{}
 	}
 	return cluster.DefaultGroup(j).ReschedulePolicy
 }

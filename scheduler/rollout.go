@@ -76,7 +76,7 @@ func (r *rollout) id(group string) cluster.ID {
 
 // strategy is the group's way of replacing step by step, nil if everything may change at once.
 func strategy(j *cluster.Job, g *cluster.TaskGroup) *cluster.UpdateStrategy {
-	if j.Type == cluster.JobTypeBatch || g.Update == nil || g.Update.MaxParallel <= 0 {
+	if j.RunsToEnd() || g.Update == nil || g.Update.MaxParallel <= 0 {
 		return nil
 	}
 	return g.Update

@@ -100,6 +100,8 @@ func (w *world) setJob(text string) {
 			j.NodePool = value
 		case "constraint":
 			j.Constraints = append(j.Constraints, parseConstraint(value))
+		case "affinity":
+			j.Affinities = append(j.Affinities, parseAffinity(value))
 		case "spread":
 			j.Spreads = append(j.Spreads, parseSpread(value))
 		default:
@@ -143,6 +145,8 @@ func parseGroup(j *cluster.Job, words []string) cluster.TaskGroup {
 			network.ReservedPorts = append(network.ReservedPorts, cluster.Port{Label: label, Value: number})
 		case "constraint":
 			g.Constraints = append(g.Constraints, parseConstraint(value))
+		case "affinity":
+			g.Affinities = append(g.Affinities, parseAffinity(value))
 		case "spread":
 			g.Spreads = append(g.Spreads, parseSpread(value))
 		case "max_parallel":
@@ -186,7 +190,17 @@ func parseConstraint(text string) cluster.Constraint {
 	if parts[0] == cluster.OperandDistinctHosts {
 		return cluster.Constraint{Operand: parts[0], RTarget: "true"}
 	}
+	if parts[0] == cluster.OperandDistinctProperty {
+		return cluster.Constraint{LTarget: "${" + parts[1] + "}", Operand: parts[0], RTarget: parts[2]}
+	}
 	return cluster.Constraint{LTarget: "${" + parts[0] + "}", Operand: parts[1], RTarget: parts[2]}
+}
+
+// parseAffinity reads "attribute|operator|value|weight".
+func parseAffinity(text string) cluster.Affinity {
+	parts := strings.Split(text, "|")
+	weight, _ := strconv.Atoi(parts[3])
+	return cluster.Affinity{LTarget: "${" + parts[0] + "}", Operand: parts[1], RTarget: parts[2], Weight: weight}
 }
 
 // parseSpread reads "attribute", or "attribute:value:percent:value:percent…".

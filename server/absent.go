@@ -83,7 +83,7 @@ func concerned(snapshot *state.Snapshot, node cluster.ID) []*cluster.Job {
 		}
 	}
 	for job := range snapshot.Jobs(cluster.AllNamespaces, "") {
-		if job.Type == cluster.JobTypeSystem && !job.Stop {
+		if job.OnEveryNode() && !job.Stop {
 			jobs[job.Key()] = job
 		}
 	}

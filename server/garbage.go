@@ -57,7 +57,7 @@ func garbage(snapshot *state.Snapshot, now time.Time, all bool) *state.Reap {
 	}
 	for eval := range snapshot.Evals() {
 		age := evalAge
-		if eval.Type == cluster.JobTypeBatch {
+		if eval.Type == cluster.JobTypeBatch || eval.Type == cluster.JobTypeSysBatch {
 			age = batchEvalAge
 		}
 		if eval.Done() && c.old(eval.ModifyTime, age) {
@@ -119,7 +119,7 @@ func (c *collection) whole(job *cluster.Job) {
 func (c *collection) ended(eval *cluster.Evaluation) {
 	for alloc := range c.snapshot.AllocsByEval(eval.ID) {
 		job := c.snapshot.Job(alloc.Namespace(), alloc.JobID())
-		standing := job != nil && !job.Stop && job.Type == cluster.JobTypeBatch && job.CreateIndex == alloc.Job.CreateIndex
+		standing := job != nil && !job.Stop && job.RunsToEnd() && job.CreateIndex == alloc.Job.CreateIndex
 		if !alloc.Occupies() && (alloc.ServerTerminal() || !standing) {
 			c.going[alloc.ID] = true
 		}

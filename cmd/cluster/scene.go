@@ -149,7 +149,7 @@ func (s *scene) deployed() verdict {
 // counted judges a job without deployment by its allocations: complete for batch, running for the others.
 func (s *scene) counted() verdict {
 	wanted, word := cluster.ClientRunning, "running"
-	if s.job.Type == cluster.JobTypeBatch {
+	if s.job.RunsToEnd() {
 		wanted, word = cluster.ClientComplete, "complete"
 	}
 	good, failed, ended := map[string]int{}, 0, true
@@ -167,7 +167,7 @@ func (s *scene) counted() verdict {
 	for i := range s.job.TaskGroups {
 		g := &s.job.TaskGroups[i]
 		want := g.Count
-		if s.job.Type == cluster.JobTypeSystem {
+		if s.job.OnEveryNode() {
 			want = s.placedOf(g.Name)
 		}
 		total += want
@@ -175,7 +175,7 @@ func (s *scene) counted() verdict {
 	}
 	if !missing {
 		// a system job's allocations are counted, not wanted in advance: more may be about to come
-		doubtful := s.job.Type == cluster.JobTypeSystem && total == 0
+		doubtful := s.job.OnEveryNode() && total == 0
 		return verdict{over: true, doubtful: doubtful, text: fmt.Sprintf("Job %q: %d of %d allocations %s", s.job.ID, total, total, word)}
 	}
 	if ended && failed > 0 && !s.planning() {
