@@ -32,15 +32,9 @@ func refuse[T any](field, text string, works ...string) Later {
 
 // laters is everything that the job language knows and this cluster does not do yet. Who builds a row's feature deletes the row.
 var laters = []Later{
-	refuse[Job]("Type", "it would be planned as another type", JobTypeService, JobTypeBatch, JobTypeSystem),
 	refuse[Job]("Region", "there is one region, \"global\"", GlobalRegion),
 	warn[Job]("AllAtOnce", "what fits is placed, the rest waits"),
 	refuse[Job]("Multiregion", "there is one region; remove the block"),
-	warn[Job]("Affinities", "nodes are chosen without them"),
-	warn[TaskGroup]("Affinities", "nodes are chosen without them"),
-	warn[Task]("Affinities", "nodes are chosen without them"),
-	refuse[Constraint]("Operand", "instances would not be kept apart", "=", "==", "is", "!=", "not", "<", "<=", ">", ">=", "regexp", "version", "semver",
-		"set_contains", "set_contains_all", "set_contains_any", "is_set", "is_not_set", "distinct_hosts"),
 	warn[EphemeralDisk]("Sticky", "a replacement may be placed on any node, and begins with an empty directory"),
 	warn[EphemeralDisk]("Migrate", "a replacement begins with an empty directory"),
 	warn[RestartPolicy]("RenderTemplates", "templates are not made yet"),

@@ -214,8 +214,6 @@ func TestMissing(t *testing.T) {
 		{"Name": "b", "Networks": [{"Mode": "host"}], "Tasks": [{"Name": "u", "Actions": [{"Name": "n"}, {"Name": "m"}], "Resources": {"NUMA": {"Affinity": "none"}}}]}]}`)
 	refused, warned := j.Missing()
 	want := `region: region = "eu" is not supported yet: there is one region, "global"
-type: type = "sysbatch" is not supported yet: it would be planned as another type
-group "a" > constraint[0] > operator: operator = "distinct_property" is not supported yet: instances would not be kept apart
 group "a" > network[0] > port "p" > host_network: host_network = "other" is not supported yet: the port would be on another network
 group "a" > volume "y": the "volume" block is not supported yet: the tasks' data would be missing
 group "a" > task "t" > template[0]: the "template" block is not supported yet: the task's files would be missing
