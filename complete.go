@@ -162,4 +162,5 @@ func replaceWords(s *Service, job, group, task string) {
 		return // such names are not valid, and replacing what they bring along would never end
 	}
 	s.Name = strings.NewReplacer("${JOB}", job, "${TASKGROUP}", group, "${TASK}", task, "${BASE}", base).Replace(s.Name)
+	setDefault(&s.Name, base) // where what the words stand for is empty
 }
