@@ -11,7 +11,8 @@ func (p *program) commands(args []string) []*cli.Command {
 	return append([]*cli.Command{
 		p.agentCommand(args),
 		noun("job", "submit, look at and stop jobs",
-			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobHistory()),
+			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobHistory(),
+			p.jobDispatch(), noun("periodic", "work on jobs that the clock launches", p.jobForce())),
 		noun("alloc", "look at allocations, the instances of jobs, and their output",
 			p.allocStatus("status"), p.allocLogs("logs"), p.allocStop(), p.allocRestart()),
 		noun("node", "look at nodes, empty them, keep new work from them", p.nodeStatus("status"), p.nodeDrain("drain"), p.nodeEligibility()),

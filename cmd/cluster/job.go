@@ -63,7 +63,7 @@ func listJobs(c *call, client *api.Client) error {
 		rows[0] = slices.Insert(rows[0], 1, "Namespace")
 	}
 	for _, j := range list {
-		row := []string{j.ID, j.Type, strconv.Itoa(j.Priority), jobStatus(j.Status, j.Stop), c.out.moment(j.SubmitTime)}
+		row := []string{j.ID, kindOf(j), strconv.Itoa(j.Priority), jobStatus(j.Status, j.Stop), c.out.moment(j.SubmitTime)}
 		if several {
 			row = slices.Insert(row, 1, j.Namespace)
 		}
@@ -85,6 +85,9 @@ func showJob(c *call, client *api.Client, key cluster.JobKey) error {
 	c.out.jobHeader(job)
 	if c.Bool("short") {
 		return nil
+	}
+	if job.IsTemplate() {
+		return showTemplate(c, client, job)
 	}
 	summary, _, err := client.JobSummary(c.ctx(), key.ID, q)
 	if err != nil {
@@ -132,7 +135,7 @@ func (o *output) jobHeader(j *cluster.Job) {
 		{"ID", j.ID}, {"Name", j.Name}, {"Submit Date", o.moment(j.SubmitTime)}, {"Type", j.Type},
 		{"Priority", strconv.Itoa(j.Priority)}, {"Datacenters", strings.Join(j.Datacenters, ",")}, {"Namespace", j.Namespace},
 		{"Node Pool", j.NodePool}, {"Version", strconv.FormatUint(j.Version, 10)}, {"Status", jobStatus(j.Status, j.Stop)},
-		{"Periodic", "false"}, {"Parameterized", "false"},
+		{"Periodic", strconv.FormatBool(j.IsPeriodic())}, {"Parameterized", strconv.FormatBool(j.IsParameterized())},
 	})
 }
 
@@ -297,6 +300,10 @@ func stopJob(c *call) error {
 	answer, err := client.DeregisterJob(c.ctx(), key.ID, c.Bool("purge"), q)
 	if err != nil {
 		return err
+	}
+	if job.IsTemplate() {
+		stoppedTemplate(c, client, job)
+		return nil
 	}
 	if c.Bool("detach") {
 		c.out.line("Evaluation ID: %s", answer.EvalID)

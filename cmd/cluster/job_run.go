@@ -78,6 +78,10 @@ func runJob(c *call) error {
 		return err
 	}
 	c.out.warnJob(file.with(answer.Warnings))
+	if file.job.IsTemplate() {
+		c.registered(file.job)
+		return nil
+	}
 	if c.Bool("detach") {
 		c.out.line("Job registration successful\nEvaluation ID: %s", answer.EvalID)
 		return nil

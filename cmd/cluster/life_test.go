@@ -42,6 +42,9 @@ func (w *world) register(body []byte) (any, error) {
 	job.Version, job.JobModifyIndex, job.SubmitTime = uint64(len(old)), w.index, worldTime.Add(-time.Minute).UnixNano()
 	w.jobs[key] = append(old, job)
 	w.submissions[job.ID] = req.Submission
+	if job.IsTemplate() {
+		return api.JobRegisterResponse{JobModifyIndex: w.index}, nil
+	}
 	e := w.evaluate(job, cluster.TriggerJobRegister)
 	w.steps = append(w.steps, w.plan(job, e)...)
 	answer := api.JobRegisterResponse{EvalID: e.ID, EvalCreateIndex: w.index, JobModifyIndex: w.index}
@@ -217,6 +220,10 @@ func (w *world) deregister(key cluster.JobKey, purge bool) (any, error) {
 	}
 	w.index++
 	job := w.newest(key)
+	if job.IsTemplate() {
+		job.Stop, job.Status = true, cluster.JobStatusDead
+		return api.JobDeregisterResponse{}, nil
+	}
 	e := w.evaluate(job, cluster.TriggerJobDeregister)
 	stop := func() {
 		e.Status = cluster.EvalComplete
@@ -348,4 +355,43 @@ func (w *world) do(what string) {
 		w.t.Errorf("the world does not know %q", what)
 	}
 	w.changed.Broadcast()
+}
+
+// dispatch launches a parameterized job.
+func (w *world) dispatch(key cluster.JobKey, token string, body []byte) (any, error) {
+	var req api.JobDispatchRequest
+	if err := json.Unmarshal(body, &req); err != nil {
+		return nil, err
+	}
+	parent, err := w.job(key)
+	if err != nil {
+		return nil, err
+	}
+	launch, err := parent.DispatchLaunch(cluster.Dispatch{Payload: req.Payload, Meta: req.Meta, Prefix: req.IdPrefixTemplate, Token: token, Priority: req.Priority}, worldTime, 0xabcd)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.jobs[launch.Key()]) > 0 {
+		return api.JobDispatchResponse{DispatchedJobID: launch.ID}, nil
+	}
+	return api.JobDispatchResponse{DispatchedJobID: launch.ID, EvalID: w.launch(launch), EvalCreateIndex: w.index}, nil
+}
+
+// force launches a periodic job.
+func (w *world) force(key cluster.JobKey) (any, error) {
+	parent, err := w.job(key)
+	if err != nil {
+		return nil, err
+	}
+	launch := parent.PeriodicLaunch(worldTime.Unix() + 7)
+	return api.PeriodicForceResponse{EvalID: w.launch(launch), LaunchedJobID: launch.ID}, nil
+}
+
+func (w *world) launch(job *cluster.Job) cluster.ID {
+	w.index++
+	job.CreateIndex, job.JobModifyIndex, job.Status, job.SubmitTime = w.index, w.index, cluster.JobStatusRunning, worldTime.UnixNano()
+	w.jobs[job.Key()] = []*cluster.Job{job}
+	e := w.evaluate(job, cluster.TriggerPeriodicJob)
+	w.steps = append(w.steps, w.plan(job, e)...)
+	return e.ID
 }

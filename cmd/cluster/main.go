@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"time"
+	_ "time/tzdata" // schedules name time zones, and a machine need not have their list
 
 	"golang.org/x/term"
 )

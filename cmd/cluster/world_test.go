@@ -166,7 +166,11 @@ func (w *world) routes() map[api.Route]func(string, url.Values, []byte) (any, er
 		api.JobDeregister: func(id string, q args, _ []byte) (any, error) {
 			return w.deregister(w.key(id, q), q.Get("purge") == "true")
 		},
-		api.JobVersionsList: job(func(key cluster.JobKey) (any, error) { return w.versions(key), nil }),
+		api.JobDispatch: func(id string, q args, body []byte) (any, error) {
+			return w.dispatch(w.key(id, q), q.Get("idempotency_token"), body)
+		},
+		api.JobPeriodicForce: job(w.force),
+		api.JobVersionsList:  job(func(key cluster.JobKey) (any, error) { return w.versions(key), nil }),
 		api.JobAllocsList: job(func(key cluster.JobKey) (any, error) {
 			return w.stubs(func(a *cluster.Allocation) bool { return a.Job.Key() == key }), nil
 		}),
@@ -247,7 +251,7 @@ func (w *world) jobList(q url.Values) []api.JobListStub {
 	for _, key := range w.keys() {
 		j := w.newest(key)
 		if strings.HasPrefix(j.ID, q.Get("prefix")) && (q.Get("namespace") == "*" || key.Namespace == w.key("", q).Namespace) {
-			list = append(list, api.JobListStub{ID: j.ID, Name: j.Name, Namespace: j.Namespace, Type: j.Type, Priority: j.Priority,
+			list = append(list, api.JobListStub{ID: j.ID, ParentID: j.ParentID, Periodic: j.IsPeriodic(), ParameterizedJob: j.IsParameterized(), Name: j.Name, Namespace: j.Namespace, Type: j.Type, Priority: j.Priority,
 				Status: j.Status, Stop: j.Stop, SubmitTime: j.SubmitTime})
 		}
 	}
@@ -291,6 +295,15 @@ func (w *world) latest(key cluster.JobKey) *cluster.Deployment {
 
 func (w *world) summary(key cluster.JobKey) *cluster.JobSummary {
 	s := &cluster.JobSummary{JobID: key.ID, Summary: map[string]cluster.GroupSummary{}}
+	if w.newest(key).IsPeriodic() {
+		s.Launches = &cluster.Launches{Last: worldTime.Unix() - 60, Missed: 3, LastMissed: cluster.SlotRange{From: worldTime.Unix() - 7200, To: worldTime.Unix() - 3600},
+			Skipped: 1, LastSkipped: worldTime.Unix() - 300}
+	}
+	for _, j := range w.keys() {
+		if launch := w.newest(j); launch.ParentID == key.ID {
+			s.Children.Add(launch.Status)
+		}
+	}
 	for i := range w.newest(key).TaskGroups {
 		s.Summary[w.newest(key).TaskGroups[i].Name] = cluster.GroupSummary{}
 	}
