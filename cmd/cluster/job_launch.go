@@ -206,8 +206,12 @@ func (o *output) launches(job *cluster.Job, l *cluster.Launches) {
 		return o.moment(at * int64(time.Second))
 	}
 	next, ok := o.nextLaunch(job)
-	if !ok {
-		next = "never: it rests"
+	switch {
+	case ok:
+	case job.Stop:
+		next = "never: the job is stopped"
+	default:
+		next = "never: the schedule rests"
 	}
 	crons := append(slices.Clone(job.Periodic.Specs), job.Periodic.Spec)
 	pairs := []pair{{"Schedule", strings.TrimSpace(strings.Join(crons, "  ")) + " (" + cmp.Or(job.Periodic.TimeZone, "UTC") + ")"},
