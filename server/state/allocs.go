@@ -288,6 +288,9 @@ func (c *StopAllocs) apply(w *writer) (Result, error) {
 		}
 	}
 	w.putEvals(c.Evals)
+	if len(c.Evals) > 0 {
+		result.EvalID = c.Evals[0].ID
+	}
 	return result, nil
 }
 

@@ -28,6 +28,8 @@ const (
 	KindEndDrain
 	KindSwapMeta
 	KindLaunchJob
+	KindScaleJob
+	KindMarkVersion
 	kindEnd // not a kind: new ones stand above
 )
 
@@ -204,10 +206,10 @@ type Reap struct {
 type Result struct {
 	Err            error // why it was refused, an *cluster.Error; then nothing was changed
 	Index          uint64
-	JobModifyIndex uint64       // RegisterJob, DeregisterJob: the job's afterwards; LaunchJob: the launch's
-	EvalID         cluster.ID   // RegisterJob, DeregisterJob, LaunchJob: the evaluation that was stored
-	NewVersion     bool         // RegisterJob, LaunchJob: the job was new or changed
 	LaunchID       string       // LaunchJob: the job that is the launch, "" if the slot was skipped
+	JobModifyIndex uint64       // RegisterJob, DeregisterJob, ScaleJob: the job's afterwards; LaunchJob: the launch's
+	EvalID         cluster.ID   // RegisterJob, DeregisterJob, ScaleJob, LaunchJob, StopAllocs: the (first) evaluation that was stored
+	NewVersion     bool         // RegisterJob, ScaleJob, LaunchJob: the job was new or changed
 	Unknown        []cluster.ID // ReportAllocs, StopAllocs: allocations that are not there
 	Plan           PlanResult   // CommitPlan
 	Reaped         int          // Reap

@@ -37,6 +37,8 @@ var kinds = [...]struct {
 	KindEndDrain:          {"EndDrain", 1, func() Command { return new(EndDrain) }},
 	KindSwapMeta:          {"SwapMeta", 1, func() Command { return new(SwapMeta) }},
 	KindLaunchJob:         {"LaunchJob", 1, func() Command { return new(LaunchJob) }},
+	KindScaleJob:          {"ScaleJob", 1, func() Command { return new(ScaleJob) }},
+	KindMarkVersion:       {"MarkVersion", 1, func() Command { return new(MarkVersion) }},
 }
 
 // String is the command's name.

@@ -83,12 +83,18 @@ func (c *UpsertDeployments) encode(e *encoder) {
 	e.bytes(c.RequestID)
 	encodeSlice(e, c.Deployments, func(v *cluster.Deployment) { encodeDeployment(e, v) })
 	encodeEvals(e, c.Evals)
-	encodeOptional(e, c.StableJob, func(e *encoder, v *JobVersion) {
-		e.string(v.Namespace)
-		e.string(v.ID)
-		e.uint(v.CreateIndex)
-		e.uint(v.Version)
-	})
+	encodeOptional(e, c.StableJob, encodeJobVersion)
+}
+
+func encodeJobVersion(e *encoder, v *JobVersion) {
+	e.string(v.Namespace)
+	e.string(v.ID)
+	e.uint(v.CreateIndex)
+	e.uint(v.Version)
+}
+
+func decodeJobVersion(d *decoder, v *JobVersion) {
+	*v = JobVersion{Namespace: d.string(), ID: d.string(), CreateIndex: d.uint(), Version: d.uint()}
 }
 
 func (c *UpsertDeployments) decode(d *decoder) {
@@ -96,9 +102,7 @@ func (c *UpsertDeployments) decode(d *decoder) {
 	c.RequestID = string(d.bytes())
 	c.Deployments = decodeSlice(d, func(v *cluster.Deployment) { decodeDeployment(d, v) })
 	c.Evals = decodeEvals(d)
-	c.StableJob = decodeOptional(d, func(d *decoder, v *JobVersion) {
-		*v = JobVersion{Namespace: d.string(), ID: d.string(), CreateIndex: d.uint(), Version: d.uint()}
-	})
+	c.StableJob = decodeOptional(d, decodeJobVersion)
 }
 
 func (c *UpsertNamespace) encode(e *encoder) {

@@ -24,7 +24,8 @@ func samples(t testing.TB) []Command {
 	var plan cluster.Plan
 	var update cluster.AllocUpdate
 	var launches cluster.Launches
-	for _, v := range []any{&node, &event, &deployment, &plan, &update, &launches} {
+	var scaled cluster.ScalingEvent
+	for _, v := range []any{&node, &event, &deployment, &plan, &update, &launches, &scaled} {
 		fill(t, reflect.ValueOf(v).Elem())
 	}
 	update.ClientStatus, update.Health = cluster.ClientFailed, cluster.HealthUnhealthy
@@ -65,6 +66,11 @@ func samples(t testing.TB) []Command {
 		&SwapMeta{At: 20, RequestID: "r", Swaps: []MetaSwap{{Key: "k", Old: []byte{1}, New: []byte{2, 3}}, {Key: "new", New: []byte{}}, {Key: "gone", Old: []byte{4}}}},
 		&LaunchJob{At: 21, RequestID: "r", Namespace: "default", ParentID: "nightly", CreateIndex: 7, Job: job, Eval: eval, Launches: &launches},
 		&LaunchJob{At: 22, Namespace: "default", ParentID: "nightly", CreateIndex: 7},
+		&ScaleJob{At: 21, RequestID: "r", Namespace: "default", ID: "web", Group: "g", JobModifyIndex: 7, Event: scaled, Eval: eval},
+		&ScaleJob{At: 22, Namespace: "default", ID: "web", Group: "g"},
+		&MarkVersion{At: 23, RequestID: "r", Version: JobVersion{"default", "web", 3, 4}, Stable: new(false),
+			Tag: &cluster.JobVersionTag{Name: "good", Description: "as it was"}, Untag: true},
+		&MarkVersion{At: 24},
 	}
 }
 

@@ -39,11 +39,12 @@ type jobEntry struct {
 	job         *cluster.Job // the newest version as it stands; nil: purged, but something hangs on it
 	versions    []version    // ascending by CreateIndex and Version
 	slots       []uint32
-	groups      []groupCount // ascending by name
-	living      int          // allocations that are not Terminal
-	evals       []created    // oldest first
-	open        int          // evaluations that are not done
-	deployments []created    // oldest first
+	groups      []groupCount                      // ascending by name
+	living      int                               // allocations that are not Terminal
+	evals       []created                         // oldest first
+	open        int                               // evaluations that are not done
+	deployments []created                         // oldest first
+	scaling     map[string][]cluster.ScalingEvent // by group, the newest first; replaced, never changed
 	changed     [jobChanges]uint64
 	launches    *cluster.Launches // of a periodic job, else nil
 }
@@ -51,7 +52,7 @@ type jobEntry struct {
 // version is one version of a job.
 type version struct {
 	spec   *cluster.Job // as it was registered; what allocations share
-	job    *cluster.Job // the same with its status as it stands
+	job    *cluster.Job // the same with its status and tag as they stand
 	source *Submission
 	allocs int // that run or ran it
 }
@@ -258,20 +259,4 @@ func (w *writer) changeJob(entry *jobEntry, edit func(*cluster.Job)) {
 	entry.newest().job = &next
 	w.change(Jobs)
 	w.touchJob(entry, jobItself)
-}
-
-// dropVersions forgets the versions that are neither among the newest nor run by any allocation.
-func (w *writer) dropVersions(entry *jobEntry) {
-	last := len(entry.versions) - KeptVersions
-	kept := entry.versions[:0]
-	for i, v := range entry.versions {
-		current := entry.job != nil && v.spec.CreateIndex == entry.job.CreateIndex
-		if v.allocs > 0 || current && i >= last {
-			kept = append(kept, v)
-			continue
-		}
-		delete(w.specOf, v.spec)
-	}
-	clear(entry.versions[len(kept):])
-	entry.versions = kept
 }

@@ -106,17 +106,7 @@ func (w *writer) markStable(v JobVersion) {
 	if entry == nil || entry.job == nil || entry.version(v.CreateIndex, v.Version) == nil {
 		return
 	}
-	entry = w.jobForWrite(v.Namespace, v.ID)
-	if entry.job.CreateIndex == v.CreateIndex && entry.job.Version == v.Version {
-		w.changeJob(entry, func(j *cluster.Job) { j.Stable = true })
-		return
-	}
-	old := entry.version(v.CreateIndex, v.Version)
-	next := *old.job
-	next.Stable, next.ModifyIndex = true, w.index
-	old.job = &next
-	w.change(Jobs)
-	w.touchJob(entry, jobItself)
+	w.changeVersion(w.jobForWrite(v.Namespace, v.ID), v, func(j *cluster.Job) { j.Stable = true })
 }
 
 func (w *writer) putDeployments(deployments []cluster.Deployment) {

@@ -69,6 +69,24 @@ func story(t testing.TB) []Command {
 	}
 }
 
+// versionStory is a log of the commands about versions of jobs and counts of groups, which came with format 3.
+func versionStory(t testing.TB) []Command {
+	job, changed := testJob("web"), testJob("web")
+	changed.Meta = map[string]string{"release": "2"}
+	first := JobVersion{"default", "web", 10, 0}
+	return []Command{
+		&RegisterJob{At: 1e18, Job: job, Source: &Submission{Source: "job \"web\" {}", Format: "hcl2"}},
+		&RegisterJob{At: 1e18 + 1, Job: changed},
+		&MarkVersion{At: 1e18 + 2, RequestID: "tag", Version: first, Tag: &cluster.JobVersionTag{Name: "good", Description: "as it was"}},
+		&MarkVersion{At: 1e18 + 3, Version: first, Stable: new(true)},
+		&ScaleJob{At: 1e18 + 4, RequestID: "scale", Namespace: "default", ID: "web", Group: "web", JobModifyIndex: 11, Eval: testEval(101, job),
+			Event: cluster.ScalingEvent{Count: new(int64(3)), Message: "busy", Meta: map[string]any{"by": "hand"}}},
+		&ScaleJob{At: 1e18 + 5, Namespace: "default", ID: "web", Group: "web", JobModifyIndex: 14, Event: cluster.ScalingEvent{Message: "cannot tell", Error: true}},
+		&SetMeta{At: 1e18 + 6, Key: MetaTrackedVersions, Value: []byte("2")},
+		&DeregisterJob{At: 1e18 + 7, Namespace: "default", ID: "web"},
+	}
+}
+
 // describe says in lines what a log has led to.
 func describe(sn *Snapshot) string {
 	var b strings.Builder
@@ -82,6 +100,14 @@ func describe(sn *Snapshot) string {
 	for job := range sn.Jobs("*", "") {
 		fmt.Fprintf(&b, "job %s/%s version %d, %s, stable %v, running %d\n", job.Namespace, job.ID, job.Version, job.Status, job.Stable,
 			sn.JobSummary(job.Namespace, job.ID).Summary["web"].Running)
+		for _, v := range sn.JobVersions(job.Namespace, job.ID) {
+			if v.VersionTag != nil {
+				fmt.Fprintf(&b, "  version %d is %+v, stable %v\n", v.Version, *v.VersionTag, v.Stable)
+			}
+		}
+		for _, e := range sn.ScalingEvents(job.Namespace, job.ID)["web"] {
+			fmt.Fprintf(&b, "  scaled from %d at %d: %q, error %v, %v\n", e.PreviousCount, e.CreateIndex, e.Message, e.Error, e.Meta)
+		}
 	}
 	for a := range sn.Allocs() {
 		fmt.Fprintf(&b, "allocation %s %s version %d, desired %d, client %d, health %d, ports %+v, changed %d by servers %d\n", a.ID, a.Name(), a.Job.Version,
@@ -119,10 +145,16 @@ func golden(t *testing.T, name string, content []byte) []byte {
 	return content
 }
 
-// The golden log and snapshot were written by format 1 and never change again; a new format gets files of its own.
+// The golden logs and snapshots of a format never change again; a new format gets files of its own.
 func TestOldLogsAndSnapshotsAreRead(t *testing.T) {
+	for name, story := range map[string]func(testing.TB) []Command{"v1": story, "v3": versionStory} {
+		t.Run(name, func(t *testing.T) { testGolden(t, name, story(t)) })
+	}
+}
+
+func testGolden(t *testing.T, name string, story []Command) {
 	var log []byte
-	for i, c := range story(t) {
+	for i, c := range story {
 		entry, err := Encode(c)
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +163,7 @@ func TestOldLogsAndSnapshotsAreRead(t *testing.T) {
 		log = binary.AppendUvarint(log, uint64(len(entry)))
 		log = append(log, entry...)
 	}
-	log = golden(t, "v1.log", log)
+	log = golden(t, name+".log", log)
 
 	applied := New()
 	for len(log) > 0 {
@@ -144,12 +176,12 @@ func TestOldLogsAndSnapshotsAreRead(t *testing.T) {
 			t.Fatalf("entry %d: %v %+v", index, err, results)
 		}
 	}
-	told := golden(t, "v1.txt", []byte(describe(applied.Snapshot())))
+	told := golden(t, name+".txt", []byte(describe(applied.Snapshot())))
 	if got := describe(applied.Snapshot()); got != string(told) {
 		t.Errorf("the log leads to\n%s\nwant\n%s", got, told)
 	}
 
-	saved := golden(t, "v1.snapshot", save(t, applied).Bytes())
+	saved := golden(t, name+".snapshot", save(t, applied).Bytes())
 	next := New()
 	if err := next.Restore(bytes.NewReader(saved)); err != nil {
 		t.Fatal(err)

@@ -70,7 +70,7 @@ func specOf(j *cluster.Job) []byte {
 // addVersion makes the job the entry's newest version.
 func (w *writer) addVersion(entry *jobEntry, job *cluster.Job, source *Submission) {
 	spec := *job
-	spec.Status, spec.StatusDescription, spec.Stable = "", "", false
+	spec.Status, spec.StatusDescription, spec.Stable, spec.VersionTag = "", "", false, nil
 	spec.Version, spec.CreateIndex = 0, w.index
 	if entry.job != nil {
 		spec.Version, spec.CreateIndex = entry.job.Version+1, entry.job.CreateIndex
@@ -125,7 +125,7 @@ func (c *DeregisterJob) apply(w *writer) (Result, error) {
 // purge forgets a job. What hangs on it keeps its entry alive.
 func (w *writer) purge(entry *jobEntry) {
 	w.touchParent(entry.job)
-	entry.job, entry.launches = nil, nil
+	entry.job, entry.launches, entry.scaling = nil, nil, nil
 	w.remove(Jobs)
 	w.touchJob(entry, jobItself)
 }

@@ -15,7 +15,7 @@ import (
 // much memory. Jobs, versions and nodes are numbered as they come, and later parts refer to the numbers.
 const (
 	magic         = "clusterS"
-	formatVersion = 2         // the newest that is read; see Snapshot.format for the one that is written
+	formatVersion = 3         // the newest that is read; see Snapshot.format for the one that is written
 	fullFrame     = 128 << 10 // a frame is closed when it is longer
 	longestFrame  = 64 << 20  // a longer one is not read
 )
@@ -123,11 +123,16 @@ func (sn *Snapshot) Persist(out io.Writer) error {
 }
 
 // format is the version that the state is written in: the oldest one that can say it, so that servers of the release
-// before go on reading what needs nothing new. The first did not know launches.
+// before go on reading what needs nothing new. The first did not know launches, the second
+// not what happened to the counts of groups.
 func (sn *Snapshot) format() byte {
+	format := byte(1)
 	for _, number := range sn.jobNumbers.all() {
-		if sn.jobs.at(number).launches != nil {
-			return 2
+		switch entry := sn.jobs.at(number); {
+		case len(entry.scaling) > 0:
+			return 3
+		case entry.launches != nil:
+			format = 2
 		}
 	}
 	for _, r := range sn.requests.all() {
@@ -135,7 +140,7 @@ func (sn *Snapshot) format() byte {
 			return 2
 		}
 	}
-	return 1
+	return format
 }
 
 func (sn *Snapshot) saveSmall(s *saver) {
@@ -208,6 +213,9 @@ func (sn *Snapshot) saveJobs(s *saver) map[*cluster.Job]uint64 {
 		if s.format >= 2 {
 			encodeOptional(e, entry.launches, encodeLaunches)
 		}
+		if s.format >= 3 {
+			encodeMap(e, entry.scaling, func(events []cluster.ScalingEvent) { encodeScalingEvents(e, events) })
+		}
 	}
 	versions := make(map[*cluster.Job]uint64)
 	for _, number := range sn.jobNumbers.all() {
@@ -216,7 +224,9 @@ func (sn *Snapshot) saveJobs(s *saver) map[*cluster.Job]uint64 {
 			v := &entry.versions[i]
 			e := s.item(frameVersions, v.spec.SubmitTime)
 			e.uint(job)
-			encodeJob(e, v.spec)
+			spec := *v.spec
+			spec.VersionTag = v.job.VersionTag
+			encodeJob(e, &spec)
 			e.string(v.job.Status)
 			e.string(v.job.StatusDescription)
 			e.bool(v.job.Stable)

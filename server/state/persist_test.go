@@ -72,7 +72,7 @@ func TestANewerSavedStateIsRefusedInWords(t *testing.T) {
 	saved := save(t, New()).Bytes()
 	saved[len(magic)] = formatVersion + 1
 	err := New().Restore(bytes.NewReader(saved))
-	const want = "restore state: its format has version 3, this release knows up to 2: written by a newer release: upgrade this server"
+	const want = "restore state: its format has version 4, this release knows up to 3: written by a newer release: upgrade this server"
 	if !errors.Is(err, ErrNewer) || err.Error() != want {
 		t.Fatalf("got %v", err)
 	}
@@ -109,6 +109,9 @@ func FuzzRestore(f *testing.F) {
 	s.report(cluster.AllocUpdate{ID: ids[0], ClientStatus: cluster.ClientRunning, TaskStates: ended(3), Passing: 1})
 	f.Add(save(f, s.Store).Bytes())
 	f.Add(save(f, New()).Bytes())
+	s.do(&ScaleJob{At: s.now, Namespace: "default", ID: "web", Group: "web", JobModifyIndex: s.Snapshot().Job("default", "web").JobModifyIndex,
+		Event: cluster.ScalingEvent{Count: new(int64(2)), Message: "more", Meta: map[string]any{"by": 1.5}}})
+	f.Add(save(f, s.Store).Bytes())
 	f.Fuzz(func(t *testing.T, saved []byte) {
 		next := New()
 		if err := next.Restore(bytes.NewReader(reframe(saved))); err != nil {

@@ -59,7 +59,7 @@ func (w *world) allocs() []*cluster.Allocation {
 }
 
 func (w *world) command() Command {
-	switch w.pick("command", 19) {
+	switch w.pick("command", 21) {
 	case 0, 1:
 		job := w.job()
 		return &RegisterJob{At: w.now, RequestID: []string{"", "r1", "r2"}[w.pick("request", 3)], Job: job, Eval: w.eval(job),
@@ -98,6 +98,10 @@ func (w *world) command() Command {
 		return &SetMeta{At: w.now, Key: w.jobID(), Value: []byte(w.jobID()), Create: w.flip("create")}
 	case 15, 16, 17:
 		return w.launch()
+	case 18:
+		return w.scale()
+	case 19:
+		return w.mark()
 	}
 	return w.reap()
 }
@@ -124,6 +128,40 @@ func (w *world) launch() Command {
 		c.Job = parent.PeriodicLaunch(slot)
 		c.Job.DispatchIdempotencyToken = []string{"", "once"}[w.pick("token", 2)]
 		c.Eval = w.eval(c.Job)
+	}
+	return c
+}
+
+func (w *world) scale() Command {
+	job := w.job()
+	c := &ScaleJob{At: w.now, RequestID: []string{"", "s1"}[w.pick("request", 2)], Namespace: job.Namespace, ID: job.ID,
+		Group: []string{"web", "second", "none"}[w.pick("group", 3)], Event: cluster.ScalingEvent{Message: "why"}}
+	if stored := w.sn.Job(job.Namespace, job.ID); stored != nil {
+		c.JobModifyIndex = stored.JobModifyIndex
+	}
+	if w.flip("change") {
+		c.Event.Count, c.Eval = new(int64(w.pick("count", 3))), w.eval(job)
+	}
+	return c
+}
+
+func (w *world) mark() Command {
+	if w.pick("what", 4) == 0 {
+		return &SetMeta{At: w.now, Key: MetaTrackedVersions, Value: []byte{'1' + byte(w.pick("tracked", 3))}}
+	}
+	job := w.job()
+	c := &MarkVersion{At: w.now, Version: JobVersion{Namespace: job.Namespace, ID: job.ID}}
+	if versions := w.sn.JobVersions(job.Namespace, job.ID); len(versions) > 0 {
+		v := versions[w.pick("version", len(versions))]
+		c.Version.CreateIndex, c.Version.Version = v.CreateIndex, v.Version
+	}
+	switch w.pick("mark", 3) {
+	case 0:
+		c.Stable = new(w.flip("stable"))
+	case 1:
+		c.Tag = &cluster.JobVersionTag{Name: w.jobID(), Description: "why"}
+	case 2:
+		c.Untag = true
 	}
 	return c
 }

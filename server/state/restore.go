@@ -208,7 +208,11 @@ func (l *loader) item(kind frameKind, d *decoder) {
 		l.w.namespaces.set(ns.Name, ns)
 	case frameMeta:
 		key := d.string()
-		l.w.meta.set(key, metaEntry{slices.Clone(d.bytes()), d.uint()})
+		value := metaEntry{slices.Clone(d.bytes()), d.uint()}
+		l.w.meta.set(key, value)
+		if key == MetaTrackedVersions {
+			l.w.trackedVersions = readTracked(value.value)
+		}
 	case frameRequests:
 		l.loadRequest(d)
 	case frameNodes:
@@ -284,6 +288,9 @@ func (l *loader) loadJob(d *decoder) {
 	if d.version >= 2 {
 		entry.launches = decodeOptional(d, decodeLaunches)
 	}
+	if d.version >= 3 {
+		entry.scaling = decodeMap(d, func() []cluster.ScalingEvent { return decodeScalingEvents(d) })
+	}
 	l.jobs, l.present = append(l.jobs, entry), append(l.present, present)
 }
 
@@ -295,6 +302,7 @@ func (l *loader) loadVersion(d *decoder) {
 		return
 	}
 	live := *spec
+	spec.VersionTag = nil
 	live.Status = d.string()
 	live.StatusDescription = d.string()
 	live.Stable = d.bool()

@@ -136,8 +136,8 @@ func (sn *Snapshot) Jobs(namespace, prefix string) iter.Seq[*cluster.Job] {
 	}
 }
 
-// JobVersions lists the versions of a job that are kept, the newest first: the KeptVersions newest and
-// those that an allocation runs or ran.
+// JobVersions lists the versions of a job that are kept, the newest first: as many of the newest as the cluster keeps (see
+// MetaTrackedVersions), those with a tag, and those that an allocation runs or ran.
 func (sn *Snapshot) JobVersions(namespace, id string) []*cluster.Job {
 	var jobs []*cluster.Job
 	entry := sn.job(namespace, id)

@@ -42,6 +42,9 @@ func (c *SwapMeta) apply(w *writer) (Result, error) {
 // setMeta stores a fact; nil removes it.
 func (w *writer) setMeta(key string, value []byte) {
 	w.touched.add(MetaKey(key))
+	if key == MetaTrackedVersions {
+		w.trackedVersions = readTracked(value)
+	}
 	if value == nil {
 		w.meta.remove(key)
 		w.remove(Meta)

@@ -12,9 +12,6 @@ import (
 // RequestWindow is how long the answer to a request is remembered, in nanoseconds of the commands' time.
 const RequestWindow = int64(600e9)
 
-// KeptVersions is how many of the newest versions of a job are kept, whether or not an allocation runs them.
-const KeptVersions = 6
-
 // writer is the state as its one writer sees it: like a Snapshot, but changing.
 type writer struct {
 	index   uint64
@@ -36,6 +33,8 @@ type writer struct {
 	dirty       []uint32                           // jobs whose status is to be derived again
 	unsorted    []*[]uint32                        // lists of slots that became unsorted
 	counting    map[cluster.ID]*cluster.Deployment // made for this batch, not yet published
+
+	trackedVersions int // what MetaTrackedVersions says
 }
 
 type metaEntry struct {
@@ -78,6 +77,8 @@ func newWriter() *writer {
 		jobOf:    make(map[cluster.JobKey]uint32),
 		specOf:   make(map[*cluster.Job]uint32),
 		counting: make(map[cluster.ID]*cluster.Deployment),
+
+		trackedVersions: DefaultTrackedVersions,
 	}
 	w.namespaces.set(cluster.DefaultNamespace, &cluster.Namespace{Name: cluster.DefaultNamespace, Description: "Default shared namespace"})
 	return w
