@@ -22,6 +22,7 @@ const (
 	TriggerMaxDisconnect     = "max-disconnect-timeout" // a node that was waited for is not back
 	TriggerReconnect         = "reconnect"              // it is
 	TriggerPeriodicJob       = "periodic-job"           // a launch by the clock
+	TriggerJobScaling        = "job-scaling"
 )
 
 // Evaluation is a piece of planning to be done for one job, and afterwards the record of what came of it.

@@ -125,11 +125,7 @@ func (h *apiHandler) stopAlloc(r *request) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
-	response := api.AllocStopResponse{EvalID: eval.ID, Meta: api.Meta{Index: result.Index, KnownLeader: true}}
-	if result.Repeated {
-		response.EvalID = cluster.ID{} // this one was not stored, and the first one's answer is lost
-	}
-	return written{response, result.Index}, nil
+	return written{api.AllocStopResponse{EvalID: result.EvalID, Meta: api.Meta{Index: result.Index, KnownLeader: true}}, result.Index}, nil
 }
 
 // nodeOfAlloc is the node that the allocation of the request lives on.

@@ -56,8 +56,10 @@ type HTTPConfig struct {
 	Keeper  keeper
 	Logger  *slog.Logger
 	Version string
-	Self    func() api.Agent   // for /v1/agent/self
-	Members func() api.Members // for /v1/agent/members
+	// MaxSource is how many bytes the text of a job may have to be kept with it; 0: as many as a job may, less than 0: none is kept.
+	MaxSource int
+	Self      func() api.Agent   // for /v1/agent/self
+	Members   func() api.Members // for /v1/agent/members
 	// Cluster is for /v1/agent/cluster.
 	Cluster func(context.Context) api.ClusterView
 	// Leave is for /v1/agent/leave: it returns before the agent ends. nil: this agent cannot leave.

@@ -73,7 +73,7 @@ func TestErrorsHaveTheStatusAndTextThatClientsKnow(t *testing.T) {
 		{"GET", "/v1/job/nope/services", "", 404, "job not found"},
 		{"GET", "/v1/job/web/submission?version=7", "", 404, "job source not found"},
 		{"GET", "/v1/job/web/submission", "", 400, `read submission: want ?version= with a number, have ""`},
-		{"PUT", "/v1/job/nope/evaluate", "", 404, "job not found"},
+		{"PUT", "/v1/job/nope/evaluate", "", 500, "job not found"},
 		{"GET", "/v1/allocation" + unknown, "", 404, "alloc not found"},
 		{"GET", "/v1/allocation/short", "", 404, "alloc not found"},
 		{"PUT", "/v1/allocation" + unknown + "/stop", "", 404, "alloc not found"},

@@ -13,6 +13,12 @@ import (
 
 func (h *apiHandler) jobEndpoints() map[api.Route]endpoint {
 	return map[api.Route]endpoint{
+		api.JobRevert:        {write: h.revertJob},
+		api.JobStable:        {write: h.markStable},
+		api.JobTag:           {write: h.tagJob},
+		api.JobUntag:         {write: h.untagJob},
+		api.JobScale:         {write: h.scaleJob},
+		api.JobScaleState:    {read: readJobScaling},
 		api.JobsList:         {read: listJobs},
 		api.JobsRegister:     {write: h.registerJob},
 		api.JobRegister:      {write: h.registerJob},

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
+	"strings"
 
 	"time"
 
@@ -43,10 +43,7 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if req.PreserveResources {
 		return written{}, later("keeping a job's resources")
 	}
-	source, err := submission(req.Submission)
-	if err != nil {
-		return written{}, err
-	}
+	source, warning := h.submission(req.Submission)
 	old := h.Core.Snapshot().Job(job.Namespace, job.ID)
 	if req.PreserveCounts {
 		keepCounts(job, old)
@@ -66,7 +63,7 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
-	response := api.JobRegisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex, Warnings: job.Warnings().Lines(),
+	response := api.JobRegisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex, Warnings: strings.TrimSpace(job.Warnings().Lines() + "\n" + warning),
 		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
 	if !result.EvalID.IsZero() {
 		response.EvalCreateIndex = result.Index
@@ -141,16 +138,6 @@ func (r *request) place(job *cluster.Job, namespace, region string) error {
 	return nil
 }
 
-func submission(s *api.JobSubmission) (*state.Submission, error) {
-	if s == nil || s.Source == "" {
-		return nil, nil
-	}
-	if err := cluster.CheckJobSize("job submission", len(s.Source)+len(s.Variables)); err != nil {
-		return nil, err
-	}
-	return &state.Submission{Source: s.Source, Format: s.Format, VariableFlags: maps.Clone(s.VariableFlags), Variables: s.Variables}, nil
-}
-
 // keepCounts gives the job's groups the counts that groups of the same names have in the old version.
 func keepCounts(job, old *cluster.Job) {
 	if old == nil {
@@ -201,35 +188,6 @@ func (h *apiHandler) deregisterJob(r *request) (written, error) {
 		response.EvalCreateIndex = result.Index
 	}
 	return written{response, result.Index}, nil
-}
-
-// evaluateJob plans a job again.
-func (h *apiHandler) evaluateJob(r *request) (written, error) {
-	var req struct {
-		JobID       string
-		EvalOptions struct{ ForceReschedule bool }
-	}
-	if err := r.decodeIfAny("evaluation", &req); err != nil {
-		return written{}, err
-	}
-	if req.EvalOptions.ForceReschedule {
-		return written{}, later("rescheduling by force")
-	}
-	job := h.Core.Snapshot().Job(r.namespace, r.arg)
-	if job == nil {
-		return written{}, jobNotFound()
-	}
-	if job.IsTemplate() {
-		return written{}, cluster.Errorf(cluster.CodeRejected, "evaluate job %q: it is periodic or parameterized and runs nothing itself; evaluate one of its launches", job.ID)
-	}
-	now := time.Now()
-	eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)
-	result, err := h.Core.Apply(r.Context(), &state.UpsertEvals{At: now.UnixNano(), Evals: []cluster.Evaluation{eval}})
-	if err != nil {
-		return written{}, err
-	}
-	return written{api.JobRegisterResponse{EvalID: eval.ID, EvalCreateIndex: result.Index, JobModifyIndex: job.JobModifyIndex,
-		Meta: api.Meta{Index: result.Index, KnownLeader: true}}, result.Index}, nil
 }
 
 // validateJob tells what is wrong with a job; that something is wrong is a good answer.

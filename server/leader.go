@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -119,6 +121,9 @@ func (s *Server) establish(ctx context.Context) error {
 	if err := s.establishEpoch(ctx); err != nil {
 		return err
 	}
+	if err := s.establishTracked(ctx); err != nil {
+		return err
+	}
 	key := metaSealedBy + s.config.Identity.ID().String()
 	if snapshot.Meta(key) != nil {
 		return nil
@@ -129,6 +134,20 @@ func (s *Server) establish(ctx context.Context) error {
 	}
 	if _, err := s.Apply(ctx, &state.SetMeta{At: time.Now().UnixNano(), Key: key, Value: sealed}); err != nil {
 		return fmt.Errorf("write sealed authority key: %w", err)
+	}
+	return nil
+}
+
+// establishTracked lets all servers keep as many versions of jobs as this one is told to.
+func (s *Server) establishTracked(ctx context.Context) error {
+	stored := s.Snapshot().Meta(state.MetaTrackedVersions)
+	want := strconv.Itoa(cmp.Or(s.config.TrackedVersions, state.DefaultTrackedVersions))
+	if cmp.Or(string(stored), strconv.Itoa(state.DefaultTrackedVersions)) == want {
+		return nil
+	}
+	_, err := s.Apply(ctx, &state.SetMeta{At: time.Now().UnixNano(), Key: state.MetaTrackedVersions, Value: []byte(want)})
+	if err != nil {
+		return fmt.Errorf("write how many versions are kept: %w", err)
 	}
 	return nil
 }

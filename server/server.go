@@ -42,6 +42,9 @@ type Config struct {
 	Remembered []cluster.ID
 	// NewestEpoch is the newest epoch that servers have announced, as far as this node knows or remembers; nil: 0.
 	NewestEpoch func() uint64
+	// TrackedVersions is how many versions of a job are kept besides those that are tagged or run; 0 is the default, 6. What the
+	// leader says counts.
+	TrackedVersions int
 	// Reach is the way to the API of another server or, for its own routes (/v1/client/…), of a node.
 	Reach func(cluster.ID) (Carry, error)
 }

@@ -70,9 +70,13 @@ type AdvertiseConfig struct {
 
 // ServerConfig is about the part of the agent that decides.
 type ServerConfig struct {
-	Enabled         role     `hcl:"enabled"`
-	BootstrapExpect int      `hcl:"bootstrap_expect"` // 1 is AgentConfig.Bootstrap
-	_               noEffect `later:"server_join encrypt heartbeat_grace min_heartbeat_ttl max_heartbeats_per_second failover_heartbeat_ttl job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold node_gc_threshold csi_plugin_gc_threshold csi_volume_claim_gc_threshold acl_token_gc_threshold root_key_gc_threshold root_key_rotation_threshold num_schedulers enabled_schedulers default_scheduler_config enable_event_broker event_buffer_size job_default_priority job_max_priority job_max_count job_max_source_size job_tracked_versions search plan_rejection_tracker raft_protocol raft_multiplier raft_snapshot_threshold raft_snapshot_interval raft_trailing_logs raft_logstore raft_boltdb rejoin_after_leave authoritative_region upgrade_version redundancy_zone non_voting_server license_path oidc_issuer client_introduction start_timeout data_dir start_join retry_join retry_interval retry_max"`
+	Enabled         role `hcl:"enabled"`
+	BootstrapExpect int  `hcl:"bootstrap_expect"` // 1 is AgentConfig.Bootstrap
+	// TrackedVersions is how many versions of a job are kept besides those that are tagged or run.
+	TrackedVersions int `hcl:"job_tracked_versions"`
+	// MaxSource is how long the text of a job may be to be kept with it: a number of bytes with k, M or nothing; 0: none is kept.
+	MaxSource string   `hcl:"job_max_source_size"`
+	_         noEffect `later:"server_join encrypt heartbeat_grace min_heartbeat_ttl max_heartbeats_per_second failover_heartbeat_ttl job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold node_gc_threshold csi_plugin_gc_threshold csi_volume_claim_gc_threshold acl_token_gc_threshold root_key_gc_threshold root_key_rotation_threshold num_schedulers enabled_schedulers default_scheduler_config enable_event_broker event_buffer_size job_default_priority job_max_priority job_max_count search plan_rejection_tracker raft_protocol raft_multiplier raft_snapshot_threshold raft_snapshot_interval raft_trailing_logs raft_logstore raft_boltdb rejoin_after_leave authoritative_region upgrade_version redundancy_zone non_voting_server license_path oidc_issuer client_introduction start_timeout data_dir start_join retry_join retry_interval retry_max"`
 }
 
 // ClientConfig is about the part of the agent that runs allocations.
@@ -162,6 +166,7 @@ func defaultAgentConfig(dev bool, m machine) AgentConfig {
 		Bind:       "0.0.0.0",
 		LogLevel:   "INFO",
 		Ports:      PortsConfig{HTTP: 4646, RPC: 4647, Serf: 4648, DNS: 8600},
+		Server:     ServerConfig{TrackedVersions: 6, MaxSource: "1M"},
 		Client: ClientConfig{
 			NodePool:       cluster.DefaultNodePool,
 			MinDynamicPort: 20000, MaxDynamicPort: 32000,

@@ -13,7 +13,7 @@ import (
 // check reports the first setting that no agent could work with, and says what would do. It looks at the values alone,
 // not at the machine: whether a port is free or a directory can be written is the agent's to find out.
 func (c *AgentConfig) check() error {
-	for _, f := range []func() error{c.checkNames, c.checkRoles, c.checkAddresses, c.checkPorts, c.checkClient, c.checkPlugins} {
+	for _, f := range []func() error{c.checkNames, c.checkRoles, c.checkAddresses, c.checkPorts, c.checkServer, c.checkClient, c.checkPlugins} {
 		if err := f(); err != nil {
 			return fmt.Errorf("check configuration: %w", err)
 		}
@@ -170,6 +170,47 @@ func checkPortList(text string) error {
 		}
 	}
 	return nil
+}
+
+func (c *AgentConfig) checkServer() error {
+	if n := c.Server.TrackedVersions; n < 1 || n > 1000 {
+		return fmt.Errorf("server.job_tracked_versions is %d: want 1 to 1000", n)
+	}
+	if _, ok := readSize(c.Server.MaxSource); !ok {
+		return fmt.Errorf("server.job_max_source_size is %q: want a size up to 1M, such as 512k, or 0 to keep none", clip(c.Server.MaxSource))
+	}
+	return nil
+}
+
+// sourceSize is MaxSource in bytes, as server.HTTPConfig wants it: less than 0 for none.
+func (s *ServerConfig) sourceSize() int {
+	if n, _ := readSize(s.MaxSource); n > 0 {
+		return n
+	}
+	return -1
+}
+
+// sizes are the words that a size may end with.
+var sizes = []struct {
+	word string
+	unit int
+}{{"kib", 1 << 10}, {"mib", 1 << 20}, {"kb", 1 << 10}, {"mb", 1 << 20}, {"k", 1 << 10}, {"m", 1 << 20}, {"b", 1}, {"", 1}}
+
+// readSize reads a number of bytes that is no more than a job may have.
+func readSize(text string) (n int, ok bool) {
+	text = strings.ToLower(strings.TrimSpace(text))
+	for _, size := range sizes {
+		digits, found := strings.CutSuffix(text, size.word)
+		if !found {
+			continue
+		}
+		count, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 31)
+		if err != nil || count*uint64(size.unit) > cluster.MaxJobSize {
+			return 0, false
+		}
+		return int(count) * size.unit, true
+	}
+	return 0, false
 }
 
 func (c *AgentConfig) checkClient() error {

@@ -223,7 +223,7 @@ func (r *running) openServer() (err error) {
 	r.server, err = server.Open(server.Config{
 		Dir: r.dir.server(), Identity: r.who, Name: r.agent.Name, Bootstrap: r.agent.Bootstrap, Gossip: r.directory.gossipAddress,
 		Raft: r.port.Raft(), Beats: r.port.Beats(), Dialer: r.dialer, Advertise: r.advertise, Members: r.directory, Logger: r.logger, Reach: r.reach,
-		Remembered: r.directory.Servers(), NewestEpoch: r.directory.NewestEpoch,
+		Remembered: r.directory.Servers(), NewestEpoch: r.directory.NewestEpoch, TrackedVersions: r.agent.Server.TrackedVersions,
 	})
 	if err != nil {
 		return err
@@ -236,7 +236,8 @@ func (r *running) openServer() (err error) {
 	r.api = server.NewHandler(server.HTTPConfig{
 		Core: r.server, Keeper: r.server, Logger: r.logger, Version: version,
 		Self: r.self, Members: r.members, Health: r.health, Figures: r.figures, Cluster: r.view, Leave: r.leave,
-		Another: (&nearest{directory: r.directory, dialer: r.dialer}).another,
+		Another:   (&nearest{directory: r.directory, dialer: r.dialer}).another,
+		MaxSource: r.agent.Server.sourceSize(),
 	})
 	return nil
 }

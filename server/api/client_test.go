@@ -165,7 +165,7 @@ func TestRoutesMatchTheirOwnPaths(t *testing.T) {
 			t.Errorf("%s %s is there twice", route.Method, route.Path)
 		}
 		seen[route.Method+route.Path] = true
-		if got := route.URL("a/b c"); strings.ContainsAny(got, "{} ") || strings.Contains(got, "a/b") {
+		if got := route.URL("a/b c", "d e"); strings.ContainsAny(got, "{} ") || strings.Contains(got, "a/b") {
 			t.Errorf("%s becomes %s", route.Path, got)
 		}
 		path := strings.NewReplacer("{", "", "}", "").Replace(route.Path)
@@ -178,6 +178,15 @@ func TestRoutesMatchTheirOwnPaths(t *testing.T) {
 	}
 	if _, ok := JobAllocsList.Match("/v1/job/allocations"); ok {
 		t.Error("no job ID matched")
+	}
+	arg, ok := JobTag.Match("/v1/job/team/versions/web/versions/v1/tag")
+	if job, tag := JobTag.Split(arg); !ok || job != "team/versions/web" || tag != "v1" {
+		t.Errorf("a path with two names reads as %q and %q", job, tag)
+	}
+	for _, path := range []string{"/v1/job/web/tag", "/v1/job/web/versions/tag", "/v1/job/web/versions//tag", "/v1/job//versions/v1/tag"} {
+		if arg, ok := JobTag.Match(path); ok {
+			t.Errorf("%s matched as %q", path, arg)
+		}
 	}
 }
 

@@ -159,13 +159,6 @@ func (c *Client) ParseJob(ctx context.Context, req JobParseRequest) (*cluster.Jo
 	return &out, err
 }
 
-// EvaluateJob plans a job again, as it is.
-func (c *Client) EvaluateJob(ctx context.Context, id string, q Query) (*JobRegisterResponse, error) {
-	var out JobRegisterResponse
-	_, err := c.Put(ctx, JobEvaluate.URL(id), q, nil, &out)
-	return &out, err
-}
-
 // JobVersions lists the known versions of a job, newest first.
 func (c *Client) JobVersions(ctx context.Context, id string, q Query) ([]*cluster.Job, Meta, error) {
 	out, meta, err := read[JobVersions](ctx, c, JobVersionsList.URL(id), q)

@@ -16,6 +16,8 @@ const (
 	SubmitJob      Capability = "submit-job"
 	ParseJob       Capability = "parse-job"
 	DispatchJob    Capability = "dispatch-job"
+	ScaleJob       Capability = "scale-job"
+	ReadJobScaling Capability = "read-job-scaling"
 	AllocLifecycle Capability = "alloc-lifecycle"
 	ReadLogs       Capability = "read-logs"
 	ReadFS         Capability = "read-fs"
@@ -67,17 +69,37 @@ func (r Route) URL(args ...string) string {
 	return b.String() + rest
 }
 
-// Match reports whether the decoded path is one of the route's, and the value of its {name}, "" if it has none.
+// Match reports whether the decoded path is one of the route's, and the value of its {name}, "" if it has none. Of a route with
+// two names it is both with what stands between them; see Split.
 func (r Route) Match(path string) (arg string, ok bool) {
 	before, after, variable := strings.Cut(r.Path, "{")
 	if !variable {
 		return "", path == r.Path
 	}
 	_, suffix, _ := strings.Cut(after, "}")
+	between := ""
+	if i := strings.Index(suffix, "{"); i >= 0 {
+		between, suffix = suffix[:i], suffix[strings.Index(suffix, "}")+1:]
+	}
 	if !strings.HasPrefix(path, before) || !strings.HasSuffix(path, suffix) || len(path) <= len(before)+len(suffix) {
 		return "", false
 	}
-	return path[len(before) : len(path)-len(suffix)], true
+	arg = path[len(before) : len(path)-len(suffix)]
+	if between == "" {
+		return arg, true
+	}
+	first, second := r.Split(arg)
+	return arg, first != "" && second != ""
+}
+
+// Split is what Match found for a route with two names, apart. The first may hold what stands between them.
+func (r Route) Split(arg string) (first, second string) {
+	parts := strings.FieldsFunc(r.Path, func(c rune) bool { return c == '{' || c == '}' })
+	i := strings.LastIndex(arg, parts[2])
+	if i < 0 {
+		return arg, ""
+	}
+	return arg[:i], arg[i+len(parts[2]):]
 }
 
 // Any is the Method of routes that do not care about it.

@@ -100,7 +100,7 @@ var (
 
 // Routes is the table: every route that is known, also those that this version has only a refusal for.
 func Routes() []Route {
-	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), []Route{
+	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), jobChangeRoutes(), []Route{
 		JobsList, JobsRegister, JobsParse, JobValidate, JobRead, JobRegister, JobDeregister, JobVersionsList,
 		JobAllocsList, JobEvalsList, JobDeploysList, JobLatestDeploy, JobSummaryRead, JobServicesList,
 		JobSubmissionGet, JobEvaluate, JobDispatch, JobDispatchPayload, JobPeriodicForce,
@@ -128,8 +128,7 @@ func laterRoutes() []Route {
 		paths []string
 	}{
 		{"planning a job without running it", SubmitJob, []string{"/v1/job/{job}/plan"}},
-		{"reverting a job", SubmitJob, []string{"/v1/job/{job}/revert", "/v1/job/{job}/stable"}},
-		{"scaling", SubmitJob, []string{"/v1/job/{job}/scale", "/v1/scaling/policies", "/v1/scaling/policy/{policy}"}},
+		{"policies for autoscalers", ReadJobScaling, []string{"/v1/scaling/policies", "/v1/scaling/policy/{policy}"}},
 		{"actions", ReadJob, []string{"/v1/job/{job}/actions", "/v1/job/{job}/action"}},
 		{"statuses of several jobs", ListJobs, []string{"/v1/jobs/statuses"}},
 		{"node pools", ReadNode, []string{"/v1/node/pools", "/v1/node/pool/{pool}"}},
