@@ -10,8 +10,10 @@ import (
 func (p *program) commands(args []string) []*cli.Command {
 	return append([]*cli.Command{
 		p.agentCommand(args),
-		noun("job", "submit, look at and stop jobs",
-			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobHistory(),
+		noun("job", "submit, change, look at and stop jobs",
+			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"),
+			p.jobHistory(), p.jobRevert(), noun("tag", "give versions of a job a name", p.jobTagApply(), p.jobTagUnset()),
+			p.jobScale(), p.jobScalingEvents(), p.jobAllocs(), p.jobDeployments(), p.jobEval(), p.jobRestart(),
 			p.jobDispatch(), noun("periodic", "work on jobs that the clock launches", p.jobForce())),
 		noun("alloc", "look at allocations, the instances of jobs, and their output",
 			p.allocStatus("status"), p.allocLogs("logs"), p.allocStop(), p.allocRestart()),
@@ -24,6 +26,7 @@ func (p *program) commands(args []string) []*cli.Command {
 			noun("raft", "look at who has the replicated log", p.raftPeers(), p.raftRemove(), p.raftTransfer()),
 			noun("member", "say which nodes belong to the cluster", p.memberList(), p.memberRemove()),
 			noun("gossip", "tools for the gossip between nodes", noun("keyring", "look at the gossip's keys, and replace them", p.keyringList(), p.keyringRotate()))),
+		p.format(),
 		p.joinToken(),
 		noun("config", "work on configuration files", p.configValidate()),
 		p.status(),
@@ -38,7 +41,7 @@ func (p *program) commands(args []string) []*cli.Command {
 // shortForms are the names that existing users type for frequent commands; help does not list them.
 func (p *program) shortForms() []*cli.Command {
 	list := []*cli.Command{
-		p.jobRun("run"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.allocLogs("logs"),
+		p.jobRun("run"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"), p.allocLogs("logs"),
 		p.allocStatus("alloc-status"), p.nodeStatus("node-status"), p.nodeDrain("node-drain"), p.evalStatus("eval-status"), p.serverMembers("server-members"),
 	}
 	for _, c := range list {

@@ -30,7 +30,11 @@ func TestCompletion(t *testing.T) {
 		"job run -var-file ":      "",
 		"nonsense ":               "",
 		"completion ":             "",
-		"job -nam":                "-namespace",
+		"job -nam":                "-name -namespace",
+		"job tag ":                "apply unset",
+		"job tag apply w":         "web",
+		"job restart w":           "web",
+		"job sc":                  "scale scaling-events",
 		"ver":                     "version",
 	} {
 		out, status := s.run(append([]string{"__complete", "--"}, strings.Split(line, " ")...)...)

@@ -28,16 +28,7 @@ func (p *program) deploymentList() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if len(list) == 0 {
-				c.out.line("No deployments found")
-				return nil
-			}
-			rows := [][]string{{"ID", "Job ID", "Job Version", "Status", "Description"}}
-			for _, d := range list {
-				rows = append(rows, []string{short(d.ID, c.Bool("verbose")), d.JobID, strconv.FormatUint(d.JobVersion, 10),
-					d.Status, d.StatusDescription})
-			}
-			c.out.table(rows)
+			c.out.deployments(list, c.Bool("verbose"))
 			return nil
 		},
 	})

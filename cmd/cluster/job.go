@@ -231,38 +231,6 @@ func jobVersion(c *call, client *api.Client, key cluster.JobKey, text string) (*
 	return nil, cluster.Errorf(cluster.CodeNotFound, "find version %d of job %q: `cluster job history %s` lists what there is", number, key.ID, key.ID)
 }
 
-func (p *program) jobHistory() *cli.Command {
-	return p.command(verb{
-		name: "history", short: "list the versions of a job", args: "ID", min: 1, max: 1,
-		example: "cluster job history web", flags: []cli.Flag{jsonFlag()},
-		run: func(c *call) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			key, err := c.jobKey(client, c.Args().First())
-			if err != nil {
-				return err
-			}
-			q := api.Query{Namespace: key.Namespace}
-			if c.Bool("json") {
-				return c.printObject(client, api.JobVersionsList.URL(key.ID), q)
-			}
-			versions, _, err := client.JobVersions(c.ctx(), key.ID, q)
-			if err != nil {
-				return err
-			}
-			rows := [][]string{{"Version", "Stable", "Stopped", "Submit Date"}}
-			for _, j := range versions {
-				rows = append(rows, []string{strconv.FormatUint(j.Version, 10), strconv.FormatBool(j.Stable),
-					strconv.FormatBool(j.Stop), c.out.moment(j.SubmitTime)})
-			}
-			c.out.table(rows)
-			return nil
-		},
-	})
-}
-
 func (p *program) jobStop(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "end a job, and follow until all its allocations have ended", args: "ID", min: 1, max: 1,

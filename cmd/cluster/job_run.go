@@ -249,7 +249,7 @@ func (f *jobFile) readHCL(c *call, name string, text []byte) error {
 		config.VariableFiles = append(config.VariableFiles, jobspec.File{Name: path, Text: values})
 		f.submission.Variables += strings.TrimRight(string(values), "\n") + "\n"
 	}
-	f.submission.VariableFlags = config.Variables
+	f.submission.VariableFlags = usedVariables(config)
 	result, err := jobspec.Parse(config)
 	if err != nil {
 		return err
