@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/scheduler"
 	"github.com/a43e60e4/cluster/server/api"
 	"github.com/a43e60e4/cluster/server/state"
 )
@@ -29,7 +30,7 @@ type core interface {
 	Reach(cluster.ID) (Carry, error)
 }
 
-// keeper is what the leader does for nodes, and its housekeeping.
+// keeper is what the leader does for nodes, its housekeeping, and its planning.
 type keeper interface {
 	// Register stores what a node says of itself and renews its lease.
 	Register(context.Context, *cluster.Node) error
@@ -37,6 +38,8 @@ type keeper interface {
 	Report(ctx context.Context, node cluster.ID, updates []cluster.AllocUpdate) error
 	// Collect forgets what is over, however young.
 	Collect(context.Context) error
+	// Preview plans the evaluation of a job that is not registered.
+	Preview(*state.Snapshot, *cluster.Job, *cluster.Evaluation) scheduler.Preview
 }
 
 // Leadership is who leads the cluster, as one server knows it.

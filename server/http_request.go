@@ -143,7 +143,7 @@ func (r *request) id(what string) (cluster.ID, error) {
 // checkNamespace refuses names that are no namespace, and "all" where one is meant.
 func (h *apiHandler) checkNamespace(r *request) error {
 	switch {
-	case r.route.Global, r.route == api.JobsRegister, r.route == api.JobRegister, r.route == api.JobValidate:
+	case r.route.Global, r.route == api.JobsRegister, r.route == api.JobRegister, r.route == api.JobValidate, r.route == api.JobPlan:
 		return nil // these look at the namespace themselves, if at all
 	case r.namespace != cluster.AllNamespaces:
 		return knownNamespace(h.Core.Snapshot().Namespace(r.namespace) != nil, r.namespace)

@@ -116,7 +116,6 @@ func TestErrorsHaveTheStatusAndTextThatClientsKnow(t *testing.T) {
 		{"GET", "/v1/jobs?" + strings.Repeat("x", maxURL), "", 414, "read request: its URL is over the limit of 16 KB"},
 		{"PUT", "/v1/jobs/parse", `{}`, 400, "Job spec is empty"},
 		{"PUT", "/v1/jobs/parse", `{"JobHCL": "job {"}`, 400, "Failed to parse job: "},
-		{"PUT", "/v1/job/web/plan", `{}`, 501, "planning a job without running it: this version does not have it yet"},
 		{"GET", "/v1/client/allocation" + unknown + "/exec", "", 501, "exec: this version does not have it yet"},
 		{"GET", "/v1/operator/snapshot", "", 501, "operator routes: this version does not have it yet"},
 		{"GET", "/v1/agent/health", "", 500, `{"server":{"ok":true,"message":"ok"},"client":{"ok":false,"message":"no supervisor"}}`},

@@ -22,6 +22,7 @@ func (h *apiHandler) jobEndpoints() map[api.Route]endpoint {
 		api.JobsList:         {read: listJobs},
 		api.JobsRegister:     {write: h.registerJob},
 		api.JobRegister:      {write: h.registerJob},
+		api.JobPlan:          {write: h.planJob},
 		api.JobsParse:        {local: parseJob},
 		api.JobValidate:      {local: h.validateJob},
 		api.JobRead:          {read: readJob},

@@ -38,7 +38,7 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 		return written{}, err
 	}
 	if r.route == api.JobRegister && r.arg != job.ID {
-		return written{}, cluster.Errorf(cluster.CodeInvalid, "Job ID does not match: the path has %.128q, the job %.128q", r.arg, job.ID)
+		return written{}, misnamed(r.arg, job)
 	}
 	if req.PreserveResources {
 		return written{}, later("keeping a job's resources")
@@ -71,6 +71,10 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	return written{response, result.Index}, nil
 }
 
+func misnamed(path string, job *cluster.Job) error {
+	return cluster.Errorf(cluster.CodeInvalid, "Job ID does not match: the path has %.128q, the job %.128q", path, job.ID)
+}
+
 // prioritise gives the evaluation the priority that a user asked for; 0 leaves it the job's.
 func prioritise(eval *cluster.Evaluation, priority int) error {
 	if priority < 0 || priority > 100 {
@@ -97,10 +101,16 @@ func admissible(raw json.RawMessage) (*cluster.Job, error) {
 
 // admitJob refuses a job that is not valid, or that asks for what it must not run without and cannot have.
 func admitJob(job *cluster.Job) error {
-	problems := job.Validate()
-	if len(problems) == 0 {
-		problems, _ = job.Missing()
+	if err := validJob(job); err != nil {
+		return err
 	}
+	missing, _ := job.Missing()
+	return refuse(missing)
+}
+
+// validJob refuses a job that is not valid.
+func validJob(job *cluster.Job) error {
+	problems := job.Validate()
 	if len(problems) == 0 && job.IsPeriodic() {
 		if _, err := job.Periodic.Schedule(); err != nil {
 			problems = cluster.Problems{{Path: "periodic", Text: err.Error()}}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/a43e60e4/cluster"
+	"github.com/a43e60e4/cluster/scheduler"
 	"github.com/a43e60e4/cluster/server/api"
 	"github.com/a43e60e4/cluster/server/state"
 )
@@ -84,6 +86,16 @@ func (w *world) Store() *state.Store           { return w.store }
 func (w *world) Barrier(context.Context) error { return nil }
 func (w *world) Leadership() Leadership        { return *w.leader.Load() }
 func (w *world) Collect(context.Context) error { return nil }
+
+// Preview plans on the state as it is, with nothing under way.
+func (w *world) Preview(sn *state.Snapshot, job *cluster.Job, eval *cluster.Evaluation) scheduler.Preview {
+	in := scheduler.Input{Now: time.Unix(100, 0), Eval: eval, Job: job, Allocs: slices.Collect(sn.AllocsByJob(job.Namespace, job.ID)),
+		Deployment: sn.LatestDeployment(job.Namespace, job.ID), SnapshotIndex: sn.Index()}
+	for node, used := range sn.Usages() {
+		in.Nodes = append(in.Nodes, scheduler.Node{Node: node, Used: used.Capacity, Ports: used.Ports})
+	}
+	return scheduler.Look(in)
+}
 
 func (w *world) Apply(_ context.Context, command state.Command) (state.Result, error) {
 	text, err := state.Encode(command)

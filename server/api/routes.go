@@ -10,6 +10,7 @@ var (
 	JobValidate      = Route{Method: "PUT", Path: "/v1/validate/job", Needs: ReadJob, Kind: Local}
 	JobRead          = Route{Method: "GET", Path: "/v1/job/{job}", Needs: ReadJob}
 	JobRegister      = Route{Method: "PUT", Path: "/v1/job/{job}", Needs: SubmitJob, Kind: Write}
+	JobPlan          = Route{Method: "PUT", Path: "/v1/job/{job}/plan", Needs: SubmitJob, Kind: Write}
 	JobDeregister    = Route{Method: "DELETE", Path: "/v1/job/{job}", Needs: SubmitJob, Kind: Write}
 	JobVersionsList  = Route{Method: "GET", Path: "/v1/job/{job}/versions", Needs: ReadJob}
 	JobAllocsList    = Route{Method: "GET", Path: "/v1/job/{job}/allocations", Needs: ReadJob}
@@ -103,7 +104,7 @@ func Routes() []Route {
 	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), jobChangeRoutes(), []Route{
 		JobsList, JobsRegister, JobsParse, JobValidate, JobRead, JobRegister, JobDeregister, JobVersionsList,
 		JobAllocsList, JobEvalsList, JobDeploysList, JobLatestDeploy, JobSummaryRead, JobServicesList,
-		JobSubmissionGet, JobEvaluate, JobDispatch, JobDispatchPayload, JobPeriodicForce,
+		JobSubmissionGet, JobEvaluate, JobPlan, JobDispatch, JobDispatchPayload, JobPeriodicForce,
 	}, []Route{
 		AllocsList, AllocRead, AllocStop, AllocServicesList, AllocChecks, AllocNodeChecks, AllocStats, AllocRestart,
 		AllocSignal, AllocGC, FSList, FSStat, FSCat, FSReadAt, FSStream, FSLogs,
@@ -127,7 +128,6 @@ func laterRoutes() []Route {
 		needs Capability
 		paths []string
 	}{
-		{"planning a job without running it", SubmitJob, []string{"/v1/job/{job}/plan"}},
 		{"policies for autoscalers", ReadJobScaling, []string{"/v1/scaling/policies", "/v1/scaling/policy/{policy}"}},
 		{"actions", ReadJob, []string{"/v1/job/{job}/actions", "/v1/job/{job}/action"}},
 		{"statuses of several jobs", ListJobs, []string{"/v1/jobs/statuses"}},

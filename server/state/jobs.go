@@ -9,23 +9,16 @@ import (
 
 func (c *RegisterJob) apply(w *writer) (Result, error) {
 	job := c.Job
-	if _, ok := w.namespaces.get(job.Namespace); !ok {
-		return Result{}, cluster.Errorf(cluster.CodeRejected, "job %q is in nonexistent namespace %q", job.ID, job.Namespace)
-	}
 	var old *cluster.Job
 	if entry := w.job(job.Namespace, job.ID); entry != nil {
 		old = entry.job
 	}
-	if err := c.enforce(old); err != nil {
+	_, known := w.namespaces.get(job.Namespace)
+	if err := admits(known, old, job); err != nil {
 		return Result{}, err
 	}
-	if old != nil && old.Type != job.Type {
-		return Result{}, cluster.Errorf(cluster.CodeRejected, "cannot update job from type %q to %q", old.Type, job.Type)
-	}
-	if old != nil {
-		if err := sameTemplate(old, job); err != nil {
-			return Result{}, err
-		}
+	if err := c.enforce(old); err != nil {
+		return Result{}, err
 	}
 	result := Result{NewVersion: old == nil || !sameSpec(old, job)}
 	entry := w.jobForWrite(job.Namespace, job.ID)
@@ -36,6 +29,23 @@ func (c *RegisterJob) apply(w *writer) (Result, error) {
 	result.JobModifyIndex = entry.job.JobModifyIndex
 	result.EvalID = w.evalForJob(c.Eval, entry.job)
 	return result, nil
+}
+
+// Admits is the error with which the state refuses the job whatever its author expects of the one that is there, nil if it does not.
+func (sn *Snapshot) Admits(job *cluster.Job) error {
+	return admits(sn.Namespace(job.Namespace) != nil, sn.Job(job.Namespace, job.ID), job)
+}
+
+func admits(known bool, old, job *cluster.Job) error {
+	switch {
+	case !known:
+		return cluster.Errorf(cluster.CodeRejected, "job %q is in nonexistent namespace %q", job.ID, job.Namespace)
+	case old != nil && old.Type != job.Type:
+		return cluster.Errorf(cluster.CodeRejected, "cannot update job from type %q to %q", old.Type, job.Type)
+	case old != nil:
+		return sameTemplate(old, job)
+	}
+	return nil
 }
 
 // enforce refuses a registration that was made for another state of the job.
