@@ -11,7 +11,7 @@ func (p *program) commands(args []string) []*cli.Command {
 	return append([]*cli.Command{
 		p.agentCommand(args),
 		noun("job", "submit, change, look at and stop jobs",
-			p.jobRun("run"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"),
+			p.jobRun("run"), p.jobPlan("plan"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"),
 			p.jobHistory(), p.jobRevert(), noun("tag", "give versions of a job a name", p.jobTagApply(), p.jobTagUnset()),
 			p.jobScale(), p.jobScalingEvents(), p.jobAllocs(), p.jobDeployments(), p.jobEval(), p.jobRestart(),
 			p.jobDispatch(), noun("periodic", "work on jobs that the clock launches", p.jobForce())),
@@ -41,7 +41,7 @@ func (p *program) commands(args []string) []*cli.Command {
 // shortForms are the names that existing users type for frequent commands; help does not list them.
 func (p *program) shortForms() []*cli.Command {
 	list := []*cli.Command{
-		p.jobRun("run"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"), p.allocLogs("logs"),
+		p.jobRun("run"), p.jobPlan("plan"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"), p.allocLogs("logs"),
 		p.allocStatus("alloc-status"), p.nodeStatus("node-status"), p.nodeDrain("node-drain"), p.evalStatus("eval-status"), p.serverMembers("server-members"),
 	}
 	for _, c := range list {

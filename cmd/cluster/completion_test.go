@@ -13,6 +13,8 @@ func TestCompletion(t *testing.T) {
 	for line, want := range map[string]string{
 		"jo":                      "job join-token",
 		"job st":                  "status stop",
+		"job pl":                  "plan",
+		"job plan -json":          "-json -json-output",
 		"job status w":            "web",
 		"job status -js":          "-json",
 		"job status -json w":      "web",

@@ -76,7 +76,7 @@ func (p *program) Run(ctx context.Context, args []string) int {
 	line, err := arrange(app.Commands, args)
 	if err != nil {
 		out.fail(err)
-		return exitError
+		return line.errorStatus()
 	}
 	if line.help {
 		out.help(app, line)
@@ -86,7 +86,7 @@ func (p *program) Run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	status := exitError
+	status := line.errorStatus()
 	if e, ok := errors.AsType[*exitStatus](err); ok {
 		status = e.status
 		if e.cause == nil {
@@ -95,6 +95,14 @@ func (p *program) Run(ctx context.Context, args []string) int {
 	}
 	out.fail(err)
 	return status
+}
+
+// errorStatus is what the command ends with when it fails: `job plan` says something else by exitError.
+func (l commandLine) errorStatus() int {
+	if n := len(l.path); n > 0 && l.path[n-1].Name == "plan" {
+		return exitPlanError
+	}
+	return exitError
 }
 
 // app is the command tree with everything of the library that decides in our place switched off.

@@ -162,6 +162,7 @@ func (w *world) routes() map[api.Route]func(string, url.Values, []byte) (any, er
 		api.JobsList:     func(_ string, q args, _ []byte) (any, error) { return w.jobList(q), nil },
 		api.JobsRegister: func(_ string, _ args, body []byte) (any, error) { return w.register(body) },
 		api.JobValidate:  func(string, args, []byte) (any, error) { return w.validation(), nil },
+		api.JobPlan:      func(_ string, _ args, body []byte) (any, error) { return w.preview(body) },
 		api.JobRead:      job(func(key cluster.JobKey) (any, error) { return w.job(key) }),
 		api.JobDeregister: func(id string, q args, _ []byte) (any, error) {
 			return w.deregister(w.key(id, q), q.Get("purge") == "true")
