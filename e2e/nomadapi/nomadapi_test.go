@@ -59,6 +59,7 @@ func TestAJobsLife(t *testing.T) {
 	if err != nil || len(validation.ValidationErrors) > 0 {
 		t.Fatalf("validate: %+v, %v", validation, err)
 	}
+	planNew(t, client, job)
 	registered, _, err := jobs.Register(job, nil)
 	if err != nil || registered.EvalID == "" || registered.JobModifyIndex == 0 {
 		t.Fatalf("register: %+v, %v", registered, err)
@@ -69,6 +70,7 @@ func TestAJobsLife(t *testing.T) {
 	}
 
 	alloc := waitRunning(t, client, id)
+	planChange(t, client, id, registered.JobModifyIndex)
 	readJob(t, client, id, registered)
 	readAround(t, client, alloc)
 	readService(t, client, alloc)
@@ -87,6 +89,58 @@ func TestAJobsLife(t *testing.T) {
 	}
 	if _, _, err := jobs.Info(id, nil); err == nil || !strings.Contains(err.Error(), "404") || !strings.Contains(err.Error(), "job not found") {
 		t.Errorf("read a purged job: %v", err)
+	}
+}
+
+// planNew asks what the job would lead to that is not there yet.
+func planNew(t *testing.T, client *api.Client, job *api.Job) {
+	t.Helper()
+	plan, _, err := client.Jobs().Plan(job, true, nil)
+	if err != nil {
+		t.Fatalf("plan: %v", err)
+	}
+	if plan.JobModifyIndex != 0 || plan.Diff.Type != "Added" || plan.Diff.ID != *job.ID || len(plan.FailedTGAllocs) > 0 {
+		t.Errorf("plan a new job: %+v", plan)
+	}
+	if updates := plan.Annotations.DesiredTGUpdates["app"]; updates == nil || *updates != (api.DesiredUpdates{Place: 1}) {
+		t.Errorf("plan a new job: counted are %+v", updates)
+	}
+	if group := plan.Diff.TaskGroups[0]; group.Updates["create"] != 1 || !slices.Equal(group.Tasks[0].Annotations, []string{"forces create"}) {
+		t.Errorf("plan a new job: group is %+v", group)
+	}
+	if _, _, err := client.Jobs().Info(*job.ID, nil); err == nil {
+		t.Error("plan registered the job")
+	}
+}
+
+// planChange asks what changes of the job would lead to that runs.
+func planChange(t *testing.T, client *api.Client, id string, index uint64) {
+	t.Helper()
+	same, _, err := client.Jobs().Plan(counter(id), true, nil)
+	if err != nil || same.Diff.Type != "None" || same.JobModifyIndex != index || *same.Annotations.DesiredTGUpdates["app"] != (api.DesiredUpdates{Ignore: 1}) {
+		t.Errorf("plan the same: %+v, %v", same, err)
+	}
+	changed := counter(id)
+	changed.TaskGroups[0].Count = new(2)
+	changed.TaskGroups[0].Tasks[0].Env = map[string]string{"NEW": "1"}
+	plan, _, err := client.Jobs().Plan(changed, true, nil)
+	if err != nil || plan.Diff.Type != "Edited" {
+		t.Fatalf("plan a change: %+v, %v", plan, err)
+	}
+	if updates := plan.Annotations.DesiredTGUpdates["app"]; *updates != (api.DesiredUpdates{Place: 1, DestructiveUpdate: 1}) {
+		t.Errorf("plan a change: counted are %+v", updates)
+	}
+	group := plan.Diff.TaskGroups[0]
+	if f := group.Fields; len(f) != 1 || f[0].Name != "Count" || f[0].Old != "1" || f[0].New != "2" || !slices.Equal(f[0].Annotations, []string{"forces create"}) {
+		t.Errorf("plan a change: fields of the group are %+v", f)
+	}
+	if f := group.Tasks[0].Fields; len(f) != 1 || f[0].Type != "Added" || f[0].Name != "Env[NEW]" || f[0].New != "1" ||
+		!slices.Equal(group.Tasks[0].Annotations, []string{"forces create/destroy update"}) {
+		t.Errorf("plan a change: task is %+v", group.Tasks[0])
+	}
+	without, _, err := client.Jobs().Plan(changed, false, nil)
+	if err != nil || without.Diff != nil || without.Annotations == nil {
+		t.Errorf("plan without differences: %+v, %v", without, err)
 	}
 }
 
