@@ -60,6 +60,9 @@ func (w *writer) launch(c *LaunchJob) (Result, error) {
 	if c.Job == nil {
 		return Result{}, nil
 	}
+	if c.Job.Namespace != c.Namespace || c.Job.ParentID != c.ParentID || !strings.HasPrefix(c.Job.ID, c.ParentID+"/") {
+		return Result{}, cluster.Errorf(cluster.CodeRejected, "launch job %q: job %q is no launch of it", c.ParentID, c.Job.ID)
+	}
 	if token := c.Job.DispatchIdempotencyToken; token != "" {
 		for launch := range w.content.launched(c.Namespace, c.ParentID) {
 			if launch.DispatchIdempotencyToken == token {

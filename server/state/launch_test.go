@@ -82,6 +82,12 @@ func TestLaunchesThatAreRefused(t *testing.T) {
 	other = *good
 	other.ParentID = "q"
 	s.refused(cluster.CodeConflict, `launch job "q": it was stopped or replaced meanwhile`, &other)
+	for _, edit := range []func(*cluster.Job){func(j *cluster.Job) { j.Namespace = "other" }, func(j *cluster.Job) { j.ParentID = "q" }, func(j *cluster.Job) { j.ID = "elsewhere" }} {
+		other, stray := *good, *good.Job
+		edit(&stray)
+		other.Job = &stray
+		s.refused(cluster.CodeRejected, fmt.Sprintf("launch job \"p\": job %q is no launch of it", stray.ID), &other)
+	}
 	taken := *good
 	taken.Launches = nil
 	s.do(&taken)
