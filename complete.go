@@ -14,7 +14,7 @@ func completeJob(j *Job, draft bool) {
 		j.Priority = 50
 	}
 	for i := range j.TaskGroups {
-		completeGroup(j, &j.TaskGroups[i])
+		completeGroup(j, &j.TaskGroups[i], draft)
 	}
 	if !draft {
 		j.completeNames()
@@ -27,9 +27,9 @@ func setDefault(field *string, text string) {
 	}
 }
 
-func completeGroup(j *Job, g *TaskGroup) {
-	if g.Disconnect == nil {
-		g.Disconnect = g.olderDisconnect()
+func completeGroup(j *Job, g *TaskGroup, draft bool) {
+	if g.Disconnect == nil && !draft {
+		g.Disconnect = g.olderDisconnect(j.OnEveryNode())
 	}
 	if s := g.Scaling; s != nil {
 		if s.Min == nil {
@@ -72,7 +72,7 @@ func completeTask(t *Task) {
 		s.Label = ""
 	}
 	t.Identities = slices.DeleteFunc(t.Identities, func(w WorkloadIdentity) bool {
-		own := w.Name == "" || w.Name == "default"
+		own := w.Name == "" || w.Name == DefaultIdentity
 		if own {
 			t.Identity = &w
 		}

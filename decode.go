@@ -30,7 +30,8 @@ const (
 func DecodeJob(raw []byte) (*Job, error) { return decodeJob(raw, false) }
 
 // DecodeDraft is DecodeJob for a job that has not reached a server yet: what is the server's to choose (datacenters, node
-// pool, the words ${JOB}, ${TASKGROUP}, ${TASK} and ${BASE} in names of services) stays as it was written.
+// pool, the words ${JOB}, ${TASKGROUP}, ${TASK} and ${BASE} in names of services, the block that stands for older spellings
+// of it) stays as it was written.
 func DecodeDraft(raw []byte) (*Job, error) { return decodeJob(raw, true) }
 
 func decodeJob(raw []byte, draft bool) (*Job, error) {

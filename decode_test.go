@@ -179,6 +179,15 @@ func dropNulls(tree any) any {
 	return tree
 }
 
+// asJSON is a job with all that it points to, a field a line.
+func asJSON(job *Job) []byte {
+	text, err := json.MarshalIndent(job, "", " ")
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
 func TestDecodeJobProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tree := drawNoun(t, reflect.TypeFor[Job]())
@@ -198,7 +207,7 @@ func TestDecodeJobProperties(t *testing.T) {
 			t.Fatalf("null is not absent:\n%+v\n%+v", once, absent)
 		}
 		if twice := decode(once); !reflect.DeepEqual(once, twice) {
-			t.Fatalf("not idempotent:\n%+v\n%+v", once, twice)
+			t.Fatalf("not idempotent:\n%s\n%s", asJSON(once), asJSON(twice))
 		}
 		raw, err := json.Marshal(once)
 		if err != nil {

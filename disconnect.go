@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"iter"
 	"time"
 )
@@ -30,38 +29,18 @@ type DisconnectStrategy struct {
 // DefaultDisconnect is the strategy that a description is decoded over.
 func DefaultDisconnect() DisconnectStrategy { return defaults[DisconnectStrategy]() }
 
-// olderDisconnect is what the older spellings of the disconnect block ask for, nil if there are none.
-func (g *TaskGroup) olderDisconnect() *DisconnectStrategy {
-	if g.StopAfterClientDisconnect == 0 && g.MaxClientDisconnect == 0 && !g.PreventRescheduleOnLost {
+// olderDisconnect is what the older spellings of the disconnect block ask for, nil if that is nothing. They may be what the
+// block may not: what is negative says nothing, and of both times the one counts that lets no second instance begin.
+func (g *TaskGroup) olderDisconnect(everyNode bool) *DisconnectStrategy {
+	d := DefaultDisconnect()
+	d.LostAfter, d.Replace = max(g.MaxClientDisconnect, 0), !g.PreventRescheduleOnLost
+	if g.StopAfterClientDisconnect > 0 && !everyNode {
+		d.StopOnClientAfter, d.LostAfter = g.StopAfterClientDisconnect, 0
+	}
+	if d == DefaultDisconnect() {
 		return nil
 	}
-	d := DefaultDisconnect()
-	d.StopOnClientAfter, d.LostAfter, d.Replace = g.StopAfterClientDisconnect, g.MaxClientDisconnect, !g.PreventRescheduleOnLost
 	return &d
-}
-
-// disconnectWarning says that older spellings are used, and what counts; "" if none are.
-func (g *TaskGroup) disconnectWarning() string {
-	older := g.olderDisconnect()
-	if older == nil || g.Disconnect == nil {
-		return ""
-	}
-	what := "stands for them"
-	if older.Reconcile = g.Disconnect.Reconcile; *older != *g.Disconnect {
-		what = "counts instead of them"
-	}
-	return fmt.Sprintf("stop_after_client_disconnect, max_client_disconnect and prevent_reschedule_on_lost are deprecated: the disconnect block %s", what)
-}
-
-func (v *validator) disconnect(at Path, j *Job, d *DisconnectStrategy) {
-	if d == nil {
-		return
-	}
-	v.check(d.LostAfter >= 0, at.Field("lost_after"), "lost_after cannot be a negative duration, have %s", d.LostAfter)
-	v.check(d.StopOnClientAfter >= 0, at.Field("stop_on_client_after"), "stop_on_client_after cannot be a negative duration, have %s", d.StopOnClientAfter)
-	v.check(d.LostAfter == 0 || d.StopOnClientAfter == 0, at, "Disconnect cannot be configured with both lost_after and stop_on_client_after; remove one")
-	v.check(d.StopOnClientAfter == 0 || j.Type == JobTypeService || j.Type == JobTypeBatch, at.Field("stop_on_client_after"),
-		"stop_on_client_after can only be used with service and batch jobs; remove it")
 }
 
 // WaitsForNode reports whether an instance of the group is unknown, and not yet lost, while its node cannot be reached.

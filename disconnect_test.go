@@ -29,10 +29,12 @@ func TestDisconnectBlock(t *testing.T) {
 		{`{"Disconnect": {"StopOnClientAfter": "5s", "Reconcile": "keep_original"}}`, with(func(d *DisconnectStrategy) {
 			d.StopOnClientAfter, d.Reconcile = 5*time.Second, ReconcileKeepOriginal
 		}), ""},
-		{`{"MaxClientDisconnect": 60000000000}`, with(func(d *DisconnectStrategy) { d.LostAfter = time.Minute }), "the disconnect block stands for them"},
-		{`{"StopAfterClientDisconnect": 60000000000}`, with(func(d *DisconnectStrategy) { d.StopOnClientAfter = time.Minute }), "stands for them"},
-		{`{"PreventRescheduleOnLost": true}`, with(func(d *DisconnectStrategy) { d.Replace = false }), "stands for them"},
-		{`{"PreventRescheduleOnLost": true, "Disconnect": {"LostAfter": 60000000000}}`, with(func(d *DisconnectStrategy) { d.LostAfter = time.Minute }), "counts instead of them"},
+		{`{"MaxClientDisconnect": 60000000000}`, with(func(d *DisconnectStrategy) { d.LostAfter = time.Minute }), "write a disconnect block with lost_after"},
+		{`{"StopAfterClientDisconnect": 60000000000}`, with(func(d *DisconnectStrategy) { d.StopOnClientAfter = time.Minute }), "write a disconnect block with stop_on_client_after"},
+		{`{"PreventRescheduleOnLost": true}`, with(func(d *DisconnectStrategy) { d.Replace = false }), "write a disconnect block with replace = false"},
+		{`{"PreventRescheduleOnLost": true, "Disconnect": {"LostAfter": 60000000000}}`, with(func(d *DisconnectStrategy) { d.LostAfter = time.Minute }), "this block counts, and not stop_after_client_disconnect"},
+		{`{"StopAfterClientDisconnect": 60000000000, "MaxClientDisconnect": 5}`, with(func(d *DisconnectStrategy) { d.StopOnClientAfter = time.Minute }), "is deprecated"},
+		{`{"StopAfterClientDisconnect": -5, "MaxClientDisconnect": -5}`, nil, "is deprecated"},
 	} {
 		j := decoded(t, fmt.Sprintf(`{"ID": "j", "TaskGroups": [%s]}`, named(row.group)))
 		if have := j.TaskGroups[0].Disconnect; !reflect.DeepEqual(have, row.want) {
@@ -48,6 +50,18 @@ func TestDisconnectBlock(t *testing.T) {
 		if again := decoded(t, string(text)); !reflect.DeepEqual(again, j) {
 			t.Errorf("%s: decoding it again gives another job", row.group)
 		}
+	}
+}
+
+// A job file keeps the older spellings as they are; the server makes a block of them, if its kind of job may have it.
+func TestOlderSpellingsOfDisconnect(t *testing.T) {
+	raw := []byte(`{"ID": "j", "Type": "system", "TaskGroups": [{"Name": "g", "StopAfterClientDisconnect": 60000000000, "MaxClientDisconnect": 5}]}`)
+	draft, err := DecodeDraft(raw)
+	if err != nil || draft.TaskGroups[0].Disconnect != nil {
+		t.Errorf("%+v, %v", draft.TaskGroups[0].Disconnect, err)
+	}
+	if d := decoded(t, string(raw)).TaskGroups[0].Disconnect; d == nil || d.StopOnClientAfter != 0 || d.LostAfter != 5 {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -32,7 +32,7 @@ const (
 // The tags of a noun's fields are all that its decoder, its differences and its page in the documentation need; the comment
 // of a field is its meaning there. `hcl` is read by package jobspec: "name" is an attribute, "name,block" a block (repeated for
 // a slice, labelled for a map), "name,label" the block's label, "name,body" a free-form body, "-" cannot be written in a job
-// file; ",as=port" is what messages call a field that is usually written as another; ",required" must be written, ",inherit" may
+// file; ",as=port" is what messages call a field that is usually written as another; ",key" tells blocks without labels apart; ",required" must be written, ",inherit" may
 // also be written in the blocks around it, and a change of what is marked ",replace" takes new instances, while all else is
 // changed in place; ",state" is written by the servers and no part of what the job asks for. `default` is what a field has if it is not written (other defaults depend on the kind of job: see DefaultJob and its like), `enum` lists what it may be.
 // A stored job is complete: every default has been filled in by DecodeJob. It is never modified after it was stored.
@@ -169,11 +169,11 @@ type TaskGroup struct {
 	// The older spellings of Disconnect: a group that uses them and has no such block gets one when it is decoded.
 
 	// StopAfterClientDisconnect is the older spelling of disconnect's stop_on_client_after.
-	StopAfterClientDisconnect time.Duration `hcl:"stop_after_client_disconnect"`
+	StopAfterClientDisconnect time.Duration `hcl:"stop_after_client_disconnect" deprecated:"write a disconnect block with stop_on_client_after"`
 	// MaxClientDisconnect is the older spelling of disconnect's lost_after.
-	MaxClientDisconnect time.Duration `hcl:"max_client_disconnect"`
+	MaxClientDisconnect time.Duration `hcl:"max_client_disconnect" deprecated:"write a disconnect block with lost_after"`
 	// PreventRescheduleOnLost is the older spelling of disconnect's replace, turned around.
-	PreventRescheduleOnLost bool `hcl:"prevent_reschedule_on_lost"`
+	PreventRescheduleOnLost bool `hcl:"prevent_reschedule_on_lost" deprecated:"write a disconnect block with replace = false"`
 }
 
 // Task returns the task of that name, nil if there is none. The result belongs to the group: do not modify it.
@@ -227,7 +227,7 @@ type Task struct {
 	// VolumeMounts are the group's volumes that the task sees.
 	VolumeMounts []VolumeMount `hcl:"volume_mount,block,replace"`
 	// Identity is the identity that every task has; it is the identity block without name.
-	Identity *WorkloadIdentity `hcl:"-,replace"`
+	Identity *WorkloadIdentity `hcl:"-,as=identity,replace"`
 	// Identities are further identities; the one without a name is the task's own.
 	Identities []WorkloadIdentity `hcl:"identity,block,replace"`
 	// Secrets are values that the task sees as ${secret.<name>.<key>}.
@@ -289,13 +289,13 @@ type Resources struct {
 	// DiskMB is a group's matter: see ephemeral_disk.
 	DiskMB int `hcl:"disk"`
 	// IOPS has no effect; old job files have it.
-	IOPS int `hcl:"iops"`
+	IOPS int `hcl:"iops" deprecated:"it has no effect"`
 	// Devices are GPUs and the like.
 	Devices []RequestedDevice `hcl:"device,block"`
 	// NUMA is where on the machine's board the cores are.
 	NUMA *NUMA `hcl:"numa,block"`
 	// Networks is the older place of a group's network.
-	Networks []Network `hcl:"network,block"`
+	Networks []Network `hcl:"network,block" deprecated:"write the network block into the group"`
 }
 
 // RequestedDevice is a device that a task asks for.
@@ -334,13 +334,13 @@ type Network struct {
 	// DynamicPorts are the ports whose host port is chosen.
 	DynamicPorts []Port `hcl:"port,block"`
 	// Device, CIDR, IP and MBits have no effect; old job files have them.
-	Device string `hcl:"device"`
+	Device string `hcl:"device" deprecated:"it has no effect"`
 	// CIDR has no effect.
-	CIDR string `hcl:"cidr"`
+	CIDR string `hcl:"cidr" deprecated:"it has no effect"`
 	// IP has no effect.
-	IP string `hcl:"ip"`
+	IP string `hcl:"ip" deprecated:"it has no effect"`
 	// MBits has no effect.
-	MBits int `hcl:"mbits"`
+	MBits int `hcl:"mbits" deprecated:"it has no effect"`
 }
 
 // DNSConfig is what stands in a task's resolv.conf.

@@ -36,6 +36,15 @@ func (p Path) Index(block string, index int) Path {
 	return p.Field(block + "[" + strconv.Itoa(index) + "]")
 }
 
+// Last is the last step of the path: Parent().Field(Last()) is the path again.
+func (p Path) Last() string {
+	parent := p.Parent()
+	if parent == "" {
+		return string(p)
+	}
+	return string(p[len(parent)+len(" > "):])
+}
+
 // Parent is the path without its last step; the parent of the job is the job.
 func (p Path) Parent() Path {
 	// A label may contain the separator: a step ends only where the quotes before it are balanced.
@@ -135,17 +144,20 @@ const (
 
 // Field is a field of a noun as job files write it.
 type Field struct {
-	Name     string // in Go and in JSON
-	HCL      string // in a job file, "" if it cannot be written there
-	Kind     string
-	Index    int // in the Go struct
-	Type     reflect.Type
-	Default  string   // its value if it is not written, "" if that is empty or depends on something else
-	Enum     []string // what it may be, nil if that is not a list of words
-	Required bool     // a job file must write it
-	Inherit  bool     // it may also be written in the blocks around the noun's
-	Replace  bool     // a change of it takes new instances
-	State    bool     // the servers write it: it is no part of what the job asks for
+	Name    string // in Go and in JSON
+	HCL     string // in a job file, "" if it cannot be written there
+	Kind    string
+	Index   int // in the Go struct
+	Type    reflect.Type
+	Default string   // its value if it is not written, "" if that is empty or depends on something else
+	Enum    []string // what it may be, nil if that is not a list of words
+	// Deprecated says what to write instead, "" if there is nothing wrong with the field.
+	Deprecated string
+	Required   bool // a job file must write it
+	Key        bool // it tells the noun apart from others in a list, as a label would
+	Inherit    bool // it may also be written in the blocks around the noun's
+	Replace    bool // a change of it takes new instances
+	State      bool // the servers write it: it is no part of what the job asks for
 
 	word string
 }
@@ -174,7 +186,7 @@ func Fields(noun reflect.Type) []Field {
 	for i := range noun.NumField() {
 		f := noun.Field(i)
 		words := strings.Split(f.Tag.Get("hcl"), ",")
-		field := Field{Name: f.Name, HCL: words[0], Index: i, Type: f.Type, Default: f.Tag.Get("default"), Enum: strings.Fields(f.Tag.Get("enum"))}
+		field := Field{Name: f.Name, HCL: words[0], Index: i, Type: f.Type, Default: f.Tag.Get("default"), Enum: strings.Fields(f.Tag.Get("enum")), Deprecated: f.Tag.Get("deprecated")}
 		if field.HCL == "-" {
 			field.HCL = ""
 		}
@@ -183,6 +195,8 @@ func Fields(noun reflect.Type) []Field {
 			switch word {
 			case "required":
 				field.Required = true
+			case "key":
+				field.Key = true
 			case "inherit":
 				field.Inherit = true
 			case "replace":
@@ -207,9 +221,18 @@ var fieldCache sync.Map // reflect.Type → []Field
 
 // Label is the field that holds the label of a noun's block, nil if its block has none.
 func Label(noun reflect.Type) *Field {
+	return firstField(noun, func(f *Field) bool { return f.Kind == FieldLabel })
+}
+
+// key is the field that tells a noun apart from others in a list: its label, or an attribute. nil: their order does.
+func key(noun reflect.Type) *Field {
+	return firstField(noun, func(f *Field) bool { return f.Kind == FieldLabel || f.Key })
+}
+
+func firstField(noun reflect.Type, is func(*Field) bool) *Field {
 	fields := Fields(noun)
 	for i := range fields {
-		if fields[i].Kind == FieldLabel {
+		if is(&fields[i]) {
 			return &fields[i]
 		}
 	}
@@ -218,7 +241,7 @@ func Label(noun reflect.Type) *Field {
 
 // Nearest is the known name that a misspelt one was meant to be, "" if none is near.
 func Nearest(name string, known []string) string {
-	best, distance := "", 3
+	best, distance := "", min(3, len(name)/2+1)
 	for _, candidate := range known {
 		if len(name) > 100 {
 			break

@@ -49,10 +49,6 @@ var laters = []Later{
 	warn[Network]("Hostname", "tasks see the name that their driver gives"),
 	warn[Network]("DNS", "tasks ask whom their driver sets"),
 	warn[Network]("CNI", "there are no CNI networks"),
-	warn[Network]("Device", "it is an old setting without effect"),
-	warn[Network]("CIDR", "it is an old setting without effect"),
-	warn[Network]("IP", "it is an old setting without effect"),
-	warn[Network]("MBits", "it is an old setting without effect", "10"),
 	refuse[Port]("HostNetwork", "the port would be on another network", "default"),
 	warn[Port]("IgnoreCollision", "a static port is given to one instance of a node"),
 	warn[Service]("CanaryTags", "there are no canaries yet"),
@@ -98,10 +94,9 @@ var laters = []Later{
 	refuse[Resources]("Cores", "cores would be shared; write cpu instead"),
 	warn[Resources]("MemoryMaxMB", "memory is the limit"),
 	warn[Resources]("SecretsMB", "the folder for secrets has no size of its own"),
-	warn[Resources]("IOPS", "it is an old setting without effect"),
 	refuse[Resources]("Devices", "the task would not have them"),
 	refuse[NUMA]("Affinity", "cores are not bound", "none"),
-	refuse[Resources]("Networks", "write the network block into the group"),
+	refuse[Resources]("Networks", "the ports would not be given"),
 }
 
 var latersByNoun = sync.OnceValue(func() map[reflect.Type]map[string]*Later {
@@ -161,20 +156,23 @@ func (l *Later) asked(value reflect.Value) bool {
 // problem names a value that asks for something special.
 func (l *Later) problem(at Path, f Field, value reflect.Value) Problem {
 	what := fmt.Sprintf("%q", f.Word())
-	where := at.Field(f.Word())
 	switch {
 	case f.Noun() != nil:
 		what = "the " + what + " block"
-		for first := range nounsOf(value, f, at) {
-			where = first
-			break
-		}
 	case f.Kind == FieldBody:
 		what = "the " + what + " block"
 	case value.Kind() == reflect.String:
 		what = f.Word() + " = " + quote(value.String())
 	}
-	return Problem{where, what + " is not supported yet: " + l.Text}
+	return Problem{firstPath(at, f, value), what + " is not supported yet: " + l.Text}
+}
+
+// firstPath is the place of a field in the noun at a place: that of the first of several blocks.
+func firstPath(at Path, f Field, value reflect.Value) Path {
+	for first := range nounsOf(value, f, at) {
+		return first
+	}
+	return at.Field(f.Word())
 }
 
 // walk visits every field of a noun and of all nouns in it, in order.
@@ -202,11 +200,11 @@ func nounsOf(value reflect.Value, f Field, at Path) iter.Seq2[Path, reflect.Valu
 			if f.Noun() == nil {
 				return
 			}
-			label := Label(f.Noun())
+			name := key(f.Noun())
 			for i := range value.Len() {
 				path := at.Index(f.Word(), i)
-				if label != nil && value.Index(i).Field(label.Index).String() != "" {
-					path = at.Label(f.Word(), value.Index(i).Field(label.Index).String())
+				if name != nil && value.Index(i).Field(name.Index).String() != "" {
+					path = at.Label(f.Word(), value.Index(i).Field(name.Index).String())
 				}
 				if !yield(path, value.Index(i)) {
 					return

@@ -5,7 +5,7 @@ type PeriodicConfig struct {
 	// Enabled can be false to let it rest.
 	Enabled bool `hcl:"enabled" default:"true"`
 	// Spec is the older form of crons, for one.
-	Spec string `hcl:"cron"`
+	Spec string `hcl:"cron" deprecated:"write crons, a list"`
 	// Specs are cron expressions of 5 to 7 fields, or such as @daily; the next launch is the earliest of all.
 	Specs []string `hcl:"crons"`
 	// SpecType is always "cron".

@@ -43,14 +43,23 @@ func (p *PeriodicConfig) Schedule() (*Schedule, error) {
 		}
 		s.crons = append(s.crons, *cron)
 	}
-	if p.TimeZone == "Local" {
-		return nil, Errorf(CodeInvalid, `read time zone "Local": each server has its own; name one such as "Europe/Berlin"`)
-	}
 	var err error
-	if s.zone, err = time.LoadLocation(p.TimeZone); err != nil {
-		return nil, Errorf(CodeInvalid, `read time zone %s: there is none of that name; write one such as "Europe/Berlin"`, quote(p.TimeZone))
+	if s.zone, err = loadZone(p.TimeZone); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// loadZone is the time zone of a name.
+func loadZone(name string) (*time.Location, error) {
+	if name == "Local" {
+		return nil, Errorf(CodeInvalid, `read time zone "Local": each server has its own; name one such as "Europe/Berlin"`)
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, Errorf(CodeInvalid, `read time zone %s: there is none of that name; write one such as "Europe/Berlin"`, quote(name))
+	}
+	return zone, nil
 }
 
 // parseCron reads an expression that has a slot, at some time.

@@ -17,6 +17,10 @@ type Lifecycle struct {
 	Sidecar bool `hcl:"sidecar"`
 }
 
+// Signals are the names of the signals that a task can be sent, with commas between them; nodes have it as ${attr.os.signals}.
+const Signals = "SIGABRT,SIGALRM,SIGBUS,SIGCHLD,SIGCONT,SIGFPE,SIGHUP,SIGILL,SIGINT,SIGIO,SIGIOT,SIGKILL,SIGNULL,SIGPIPE," +
+	"SIGPROF,SIGQUIT,SIGSEGV,SIGSTOP,SIGSYS,SIGTERM,SIGTRAP,SIGTSTP,SIGTTIN,SIGTTOU,SIGURG,SIGUSR1,SIGUSR2,SIGWINCH,SIGXCPU,SIGXFSZ"
+
 // Action is a command that can be run in a task.
 type Action struct {
 	// Name is the action's in its task.
@@ -76,7 +80,7 @@ type Template struct {
 	// Envvars makes the lines of the file variables of the task's environment.
 	Envvars bool `hcl:"env"`
 	// VaultGrace has no effect; old job files have it.
-	VaultGrace time.Duration `hcl:"vault_grace"`
+	VaultGrace time.Duration `hcl:"vault_grace" deprecated:"it has no effect"`
 	// Wait is how long further changes are waited for.
 	Wait *WaitConfig `hcl:"wait,block"`
 	// ErrMissingKey fails at keys that are not there, instead of writing "<no value>".
@@ -119,10 +123,13 @@ type Secret struct {
 	Env map[string]string `hcl:"env"`
 }
 
+// DefaultIdentity is the name of the identity that every task has; "" is another.
+const DefaultIdentity = "default"
+
 // WorkloadIdentity is a signed statement of who a task is.
 type WorkloadIdentity struct {
 	// Name is the identity's; without one it is the task's own.
-	Name string `hcl:"name"`
+	Name string `hcl:"name,key"`
 	// Audience are those whom the statement is meant for.
 	Audience []string `hcl:"aud"`
 	// ChangeMode is what follows when it is renewed.

@@ -4,55 +4,10 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 )
 
-// networks checks a group's ports and returns their labels.
-func (v *validator) networks(at Path, g *TaskGroup) map[string]bool {
-	type hostPort struct {
-		network string
-		port    int
-	}
-	labels, static := map[string]bool{}, map[hostPort]string{}
-	for i, n := range g.Networks {
-		path := at.Index("network", i)
-		for _, port := range slices.Concat(n.ReservedPorts, n.DynamicPorts) {
-			where := path.Label("port", port.Label)
-			v.port(where, port)
-			v.check(!labels[port.Label], where, "Port label %s already in use by the group's network; give each port a label of its own", quote(port.Label))
-			labels[port.Label] = true
-			if port.Value > 0 {
-				key := hostPort{port.HostNetwork, port.Value}
-				other, taken := static[key]
-				v.check(!taken, where.Field("static"), "Static port %d already reserved by port %s; choose another", port.Value, quote(other))
-				static[key] = port.Label
-			}
-		}
-	}
-	for _, t := range g.Tasks {
-		for _, n := range t.Resources.Networks {
-			for _, port := range slices.Concat(n.ReservedPorts, n.DynamicPorts) {
-				labels[port.Label] = true
-			}
-		}
-	}
-	return labels
-}
-
-var portLabel = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-
-func (v *validator) port(at Path, p Port) {
-	v.name(at, "port label", p.Label)
-	v.check(p.Label == "" || len(p.Label) > MaxNameLength || portLabel.MatchString(p.Label), at,
-		"Port label %s may contain only letters, digits, dashes and underscores: it becomes part of variable names", quote(p.Label))
-	v.check(p.Value >= 0 && p.Value <= maxPort, at.Field("static"), "Static port %d is not between 1 and 65535", p.Value)
-	v.check(p.To <= maxPort, at.Field("to"), "Port %s cannot be mapped to a port (%d) greater than 65535", quote(p.Label), p.To)
-	v.check(p.To >= -1, at.Field("to"), "Port %s cannot be mapped to a negative port (%d)", quote(p.Label), p.To)
-}
-
-func (v *validator) task(at Path, j *Job, g *TaskGroup, t *Task) {
+func (v *validator) task(at Path, g *TaskGroup, t *Task) {
 	v.name(at, "task name", t.Name)
 	v.check(!strings.ContainsAny(t.Name, "/\\\x00") && t.Name != "." && t.Name != "..", at, "Task name cannot include slashes or be a dot: %s; it becomes the name of a folder", quote(t.Name))
 	v.check(t.Name != "alloc", at, `Task name cannot be "alloc": the folder that tasks share has that name`)
@@ -60,18 +15,25 @@ func (v *validator) task(at Path, j *Job, g *TaskGroup, t *Task) {
 	v.short(at.Field("driver"), "driver", t.Driver)
 	v.short(at.Field("user"), "user", t.User)
 	v.check(t.KillTimeout >= 0, at.Field("kill_timeout"), "KillTimeout must be a positive value, have %s", t.KillTimeout)
-	if g.Update != nil && j.Type == JobTypeService && g.Update.ProgressDeadline > 0 {
-		v.check(t.KillTimeout <= g.Update.ProgressDeadline, at.Field("kill_timeout"),
-			"KillTimeout (%s) is longer than the group's ProgressDeadline (%s)", t.KillTimeout, g.Update.ProgressDeadline)
-	}
-	v.check(t.ShutdownDelay >= 0, at.Field("shutdown_delay"), "ShutdownDelay must be a positive value, have %s", t.ShutdownDelay)
+	v.signal(at.Field("kill_signal"), t.KillSignal)
+	v.delay(at, t.ShutdownDelay)
 	v.environment(at.Field("env"), t.Env)
 	v.constraints(at, t.Constraints, false)
+	v.affinities(at, t.Affinities)
 	if t.RestartPolicy != g.RestartPolicy { // else it is the group's, and said there
 		v.restart(at.Field("restart"), &t.RestartPolicy, false)
 	}
-	v.resources(at.Field("resources"), t.Resources)
+	v.resources(at.Field("resources"), &t.Resources)
 	v.logs(at.Field("logs"), g, t.LogConfig)
+	v.lifecycle(at.Field("lifecycle"), t.Lifecycle)
+	v.actions(at, t.Actions)
+	v.artifacts(at, t.Artifacts)
+	v.templates(at, t.Templates)
+	v.volumeMounts(at, g, t.VolumeMounts)
+	v.csiPlugin(at.Field("csi_plugin"), t.CSIPluginConfig)
+	v.identities(at, t)
+	v.secrets(at, t)
+	v.taskScaling(at, t)
 }
 
 func (v *validator) environment(at Path, env map[string]string) {
@@ -81,13 +43,51 @@ func (v *validator) environment(at Path, env map[string]string) {
 	}
 }
 
-func (v *validator) resources(at Path, r Resources) {
-	const most = 1 << 30
+// signal warns of a name that no signal has. A node may know more.
+func (v *validator) signal(at Path, name string) {
+	known := strings.Split(Signals, ",")
+	if name != "" && !strings.Contains(name, "${") && !slices.Contains(known, strings.ToUpper(name)) && !slices.Contains(known, "SIG"+strings.ToUpper(name)) {
+		v.warn(true, at, "no signal is called %s%s", quote(name), didYouMean(strings.ToUpper(name), known))
+	}
+}
+
+// mostResources is more than any machine has of anything.
+const mostResources = 1 << 30
+
+func (v *validator) resources(at Path, r *Resources) {
 	v.check(r.CPU >= 1 || r.Cores > 0, at.Field("cpu"), "minimum CPU value is 1; got %d", r.CPU)
 	v.check(r.CPU == 0 || r.Cores == 0, at.Field("cores"), "Task can only ask for 'cpu' or 'cores' resource, not both; remove one")
+	v.check(r.Cores >= 0, at.Field("cores"), "Cores can not be negative; got %d", r.Cores)
 	v.check(r.MemoryMB >= 10, at.Field("memory"), "minimum MemoryMB value is 10; got %d", r.MemoryMB)
-	v.check(r.CPU <= most, at.Field("cpu"), "CPU of %d is more than any machine has; the unit is MHz", r.CPU)
-	v.check(r.MemoryMB <= most, at.Field("memory"), "MemoryMB of %d is more than any machine has; the unit is MB", r.MemoryMB)
+	v.check(r.MemoryMaxMB == 0 || r.MemoryMaxMB == -1 || r.MemoryMaxMB >= r.MemoryMB, at.Field("memory_max"),
+		"MemoryMaxMB value (%d) should be larger than MemoryMB value (%d), or -1 for no limit", r.MemoryMaxMB, r.MemoryMB)
+	v.check(r.SecretsMB >= 0 && r.SecretsMB <= max(r.MemoryMB, 0), at.Field("secrets"), "SecretsMB value (%d) is a part of the memory: between 0 and %d", r.SecretsMB, r.MemoryMB)
+	v.check(r.DiskMB == 0, at.Field("disk"), "Task can't ask for disk resources, they have to be specified at the task group level: write ephemeral_disk { size = %d } into the group", r.DiskMB)
+	v.check(r.CPU <= mostResources, at.Field("cpu"), "CPU of %d is more than any machine has; the unit is MHz", r.CPU)
+	v.check(r.Cores <= mostResources, at.Field("cores"), "%d cores are more than any machine has", r.Cores)
+	v.check(r.MemoryMB <= mostResources, at.Field("memory"), "MemoryMB of %d is more than any machine has; the unit is MB", r.MemoryMB)
+	v.check(r.MemoryMaxMB <= mostResources, at.Field("memory_max"), "MemoryMaxMB of %d is more than any machine has; the unit is MB", r.MemoryMaxMB)
+	for i := range r.Devices {
+		d := &r.Devices[i]
+		path := at.Label("device", d.Name)
+		v.name(path, "device name", d.Name)
+		v.check(strings.Count(d.Name, "/") <= 2, path, "The device name %s has too many parts; write type, vendor/type or vendor/type/model", quote(d.Name))
+		v.check(d.Count >= 0 && d.Count <= mostResources, path.Field("count"), "A count of %d devices makes no sense", d.Count)
+		v.warn(d.Count == 0, path.Field("count"), "a count of 0 asks for no device")
+		v.constraints(path, d.Constraints, false)
+		v.affinities(path, d.Affinities)
+	}
+	if r.NUMA != nil {
+		v.numa(at.Field("numa"), r)
+	}
+}
+
+func (v *validator) numa(at Path, r *Resources) {
+	for i, name := range r.NUMA.Devices {
+		v.check(slices.ContainsFunc(r.Devices, func(d RequestedDevice) bool { return d.Name == name }), at.Field("devices"), "numa device %s not requested as task resource", quote(name))
+		v.check(!slices.Contains(r.NUMA.Devices[:i], name), at.Field("devices"), "numa device %s is named twice", quote(name))
+	}
+	v.warn(r.NUMA.Affinity != "none" && r.Cores == 0, at, "only reserved cores are bound: write cores instead of cpu")
 }
 
 func (v *validator) logs(at Path, g *TaskGroup, l LogConfig) {
@@ -100,80 +100,78 @@ func (v *validator) logs(at Path, g *TaskGroup, l LogConfig) {
 	v.check(fits, at, "log storage (%d files of %d MB) must be less than requested disk capacity (%d MB); write a larger ephemeral_disk or fewer files", l.MaxFiles, l.MaxFileSizeMB, g.EphemeralDisk.SizeMB)
 }
 
-// services checks the services of a group and of its tasks.
-func (v *validator) services(at Path, g *TaskGroup, ports map[string]bool) {
-	all := g.AllServices()
-	v.check(len(all) <= maxServices, at, "The group has %d services, the limit is %d", len(all), maxServices)
-	provider := ""
-	seen := map[[2]string]bool{}
-	one := func(path Path, s *Service, task string) {
-		v.service(path, s, ports, task)
-		v.check(s.TaskName == "" || g.Task(s.TaskName) != nil, path.Field("task"), "Service refers to task %s, which the group does not have", quote(s.TaskName))
-		v.check(provider == "" || provider == s.Provider, path.Field("provider"), "Multiple service providers used: group services must use the same provider, have %q and %s", provider, quote(s.Provider))
-		provider = s.Provider
-		key := [2]string{s.Name, s.PortLabel}
-		v.check(!seen[key], path, "Service %s with port %s is defined twice in the group; give it another name", quote(s.Name), quote(s.PortLabel))
-		seen[key] = true
+func (v *validator) lifecycle(at Path, l *Lifecycle) {
+	if l == nil {
+		return
 	}
-	for i := range g.Services {
-		one(at.Index("service", i), &g.Services[i], "")
-	}
-	for t := range g.Tasks {
-		task := &g.Tasks[t]
-		for i := range task.Services {
-			one(at.Label("task", task.Name).Index("service", i), &task.Services[i], task.Name)
-		}
-	}
+	v.check(l.Hook != "", at, `no lifecycle hook provided; write hook = "prestart", "poststart" or "poststop"`)
+	v.warn(l.Hook == HookPoststop && l.Sidecar, at.Field("sidecar"), "a poststop task runs after the main ones, and is no sidecar of theirs")
 }
 
+// The names of actions, identities and secrets.
 var (
-	serviceName  = regexp.MustCompile(`^(?i:[a-z0-9]|[a-z0-9][a-z0-9-]{0,61}[a-z0-9])$`)
-	httpMethod   = regexp.MustCompile(`^[A-Za-z]{1,20}$`)
-	reservedName = map[string]bool{"ns": true, "tag": true, "node": true, "dc": true, "region": true}
+	actionName   = regexp.MustCompile(`^[^\x00\s]{1,128}$`)
+	identityName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`)
+	secretName   = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
 )
 
-func (v *validator) service(at Path, s *Service, ports map[string]bool, task string) {
-	if !strings.Contains(s.Name, "${") {
-		v.check(serviceName.MatchString(s.Name), at.Field("name"), "Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: %s", quote(s.Name))
-		v.check(!reservedName[strings.ToLower(s.Name)], at.Field("name"), "Service name %q has a meaning of its own in names such as web.ns.cluster.internal; choose another", s.Name)
-	} else {
-		v.check(len(s.Name) <= MaxNameLength, at.Field("name"), "The service name %s… is %d bytes long, the limit is %d", quote(s.Name), len(s.Name), MaxNameLength)
-	}
-	v.check(task == "" || s.TaskName == "" || s.TaskName == task, at.Field("task"), "Service %s is task %s's and can not refer to task %s", quote(s.Name), quote(task), quote(s.TaskName))
-	v.check(s.Address == "" || s.AddressMode == "auto", at.Field("address"), `Service address must only be set with address_mode "auto"`)
-	v.portLabel(at.Field("port"), s.PortLabel, ports)
-	v.check(len(s.Checks) <= maxChecks, at, "The service has %d checks, the limit is %d", len(s.Checks), maxChecks)
-	for i := range s.Checks {
-		v.serviceCheck(at.Index("check", i), s, &s.Checks[i], ports)
+func (v *validator) actions(at Path, actions []Action) {
+	seen := map[string]bool{}
+	for _, a := range actions {
+		path := at.Label("action", a.Name)
+		v.check(actionName.MatchString(a.Name), path, "Action name %s is not 1 to 128 characters without spaces", quote(a.Name))
+		v.check(!seen[a.Name], path, "Action %s redefined in the task; give each action a name of its own", quote(a.Name))
+		seen[a.Name] = true
+		v.check(a.Command != "", path, "Action %s has no command; write one", quote(a.Name))
 	}
 }
 
-// portLabel checks a reference to a port of the group; a number names itself.
-func (v *validator) portLabel(at Path, label string, ports map[string]bool) {
-	if label == "" || strings.Contains(label, "${") || ports[label] {
-		return
+// identities checks the task's own identity and the others.
+func (v *validator) identities(at Path, t *Task) {
+	if t.Identity != nil {
+		v.identity(at.Field("identity"), t.Identity)
+		v.check(t.Identity.TTL == 0, at.Field("identity").Field("ttl"), "ttl for default identity not yet supported; give the identity a name")
 	}
-	if number, err := strconv.Atoi(label); err == nil {
-		v.check(number > 0 && number <= maxPort, at, "Port %d is not between 1 and 65535", number)
-		return
+	seen := map[string]bool{}
+	for i := range t.Identities {
+		w := &t.Identities[i]
+		path := at.Label("identity", w.Name)
+		v.identity(path, w)
+		v.check(identityName.MatchString(w.Name), path, "invalid identity name %s: write letters, digits, dashes and underscores, at most 128", quote(w.Name))
+		v.warn(seen[w.Name], path, "the task has two identities called %s, and the later one counts", quote(w.Name))
+		seen[w.Name] = true
+		v.warn(len(w.Audience) == 0, path, "identities without an audience are insecure: write aud")
+		v.warn(w.TTL == 0, path, "identities without an expiration are insecure: write ttl")
 	}
-	v.check(false, at, `port label %s referenced by services does not exist; write port %s {} into the group's network`, quote(label), quote(label))
 }
 
-const minCheckTime = time.Second
+func (v *validator) identity(at Path, w *WorkloadIdentity) {
+	v.check(!slices.Contains(w.Audience, ""), at.Field("aud"), "an empty string is an invalid audience")
+	v.check(w.TTL >= 0, at.Field("ttl"), "ttl must be >= 0, have %s", w.TTL)
+	v.check(w.ChangeMode != "signal" || w.ChangeSignal != "", at, `change_signal must be specified when using change_mode = "signal"`)
+	v.check(w.ChangeMode == "signal" || w.ChangeSignal == "", at.Field("change_signal"), `change_signal = %s has an effect with change_mode = "signal" alone`, quote(w.ChangeSignal))
+	v.signal(at.Field("change_signal"), w.ChangeSignal)
+	v.check(w.Filepath == "" || w.File, at.Field("filepath"), "file parameter must be true in order to specify filepath")
+	v.check(!escapes("task", w.Filepath), at.Field("filepath"), "filepath %s is not inside of the allocation's directory", quote(w.Filepath))
+}
 
-func (v *validator) serviceCheck(at Path, s *Service, c *Check, ports map[string]bool) {
-	v.short(at.Field("name"), "check name", c.Name)
-	switch c.Type {
-	case CheckHTTP:
-		v.check(c.Path != "", at, `http type must have http path; write one such as path = "/health"`)
-		v.check(!strings.Contains(c.Path, "://"), at.Field("path"), "Path must be relative to the service, such as /health; have %s", quote(c.Path))
-		v.check(c.Method == "" || httpMethod.MatchString(c.Method), at.Field("method"), "Method %s is not one of HTTP's; write GET", quote(c.Method))
-	case "":
-		v.check(false, at, `missing check type; write type = "http" or "tcp"`)
+// secrets checks the secrets of a task, and its Vault.
+func (v *validator) secrets(at Path, t *Task) {
+	seen := map[string]bool{}
+	for i := range t.Secrets {
+		s := &t.Secrets[i]
+		path := at.Label("secret", s.Name)
+		v.check(secretName.MatchString(s.Name), path, "Secret name %s is not 1 to 128 letters, digits and underscores", quote(s.Name))
+		v.check(!seen[s.Name], path, "Secret %s redefined in the task; give each secret a name of its own", quote(s.Name))
+		seen[s.Name] = true
+		v.check(s.Provider != "", path, `Secret %s has no provider; write provider = "nomad"`, quote(s.Name))
+		v.check(s.Path != "", path, "Secret %s has no path; write where its provider keeps it", quote(s.Name))
+		v.check(s.Provider != "vault" || t.Vault != nil, path, `Secret %s has the provider "vault", which needs a vault block in the task`, quote(s.Name))
+		builtin := s.Provider == "nomad" || s.Provider == "vault"
+		v.check(!builtin || len(s.Env) == 0, path.Field("env"), "Secret %s: env is for providers that are plugins, not for %s", quote(s.Name), quote(s.Provider))
 	}
-	v.check(c.Interval >= minCheckTime, at.Field("interval"), "interval (%s) cannot be lower than %s", c.Interval, minCheckTime)
-	v.check(c.Timeout >= minCheckTime, at.Field("timeout"), "timeout (%s) is lower than required minimum timeout %s", c.Timeout, minCheckTime)
-	v.check(c.Type == "" || c.Type == CheckScript || c.PortLabel != "" || s.PortLabel != "", at, "%s check without a port; write port in the service or in the check", quote(c.Type))
-	v.portLabel(at.Field("port"), c.PortLabel, ports)
+	if t.Vault != nil {
+		v.check(t.Vault.ChangeMode != "signal" || t.Vault.ChangeSignal != "", at.Field("vault"), `Signal must be specified when using change_mode = "signal": write change_signal`)
+		v.signal(at.Field("vault").Field("change_signal"), t.Vault.ChangeSignal)
+	}
 }

@@ -128,7 +128,7 @@ var validations = []struct {
 		t.Services = []Service{DefaultService()}
 		t.Services[0].Name, t.Services[0].TaskName = "x", "u"
 	}, []string{
-		`group "g" > task "t" > service[0] > task: Service "x" is task "t"'s and can not refer to task "u"`,
+		`group "g" > task "t" > service[0] > task: Service "x" is another task's and can not refer to task "u"; remove task`,
 		`group "g" > task "t" > service[0] > task: Service refers to task "u", which the group does not have`}},
 	{"service name", func(j *Job, g *TaskGroup, t *Task) { g.Services[0].Name = "a_b" }, []string{
 		`group "g" > service[0] > name: Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: "a_b"`}},
@@ -149,7 +149,7 @@ var validations = []struct {
 		t.Constraints = []Constraint{{"", "", "distinct_hosts"}}
 	}, []string{
 		"constraint[1] > value: Regular expression failed to compile: error parsing regexp: missing closing ]: `[a`",
-		"constraint[3] > value: Version constraint is invalid: malformed constraint: x",
+		`constraint[3] > value: Version constraint is invalid: "x"; write one such as ">= 1.2, < 2"`,
 		`constraint[4] > value: Semver constraint is invalid: "~> 1"; write one such as ">= 1.2.0"`,
 		`constraint[6] > value: Operator "is_not_set" does not support an RTarget; remove the value`,
 		`constraint[8] > attribute: unsupported attribute "${node.region}"; write ${node.unique.id}, ${node.datacenter}, ${node.unique.name}, ${node.class}, ${node.pool}, ${attr.…} or ${meta.…}`,
@@ -199,7 +199,7 @@ func TestValidateIsQuick(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	j := decoded(t, `{"ID": "j", "Update": {"MaxParallel": 3}, "TaskGroups": [{"Name": "a", "Count": 2}, {"Name": "b", "Count": 3}, {"Name": "c", "Count": 0}]}`)
-	want := `group "a" > update > max_parallel: max_parallel (3) is greater than count (2): a change that replaces allocations replaces all at once`
+	want := `update > max_parallel: max_parallel (3) is greater than the count of group "a" (2): a change that replaces allocations replaces all at once`
 	if have := j.Warnings().Lines(); have != want {
 		t.Errorf("have %q", have)
 	}
@@ -222,8 +222,7 @@ multiregion: the "multiregion" block is not supported yet: there is one region; 
 	if refused.Lines() != want {
 		t.Errorf("refused\n%s", refused.Lines())
 	}
-	want = `group "a" > task "t" > resources > iops: "iops" is not supported yet: it is an old setting without effect
-group "a" > task "t" > action "n": the "action" block is not supported yet: they cannot be run (the same in another place)`
+	want = `group "a" > task "t" > action "n": the "action" block is not supported yet: they cannot be run (the same in another place)`
 	if warned.Lines() != want {
 		t.Errorf("warned\n%s", warned.Lines())
 	}

@@ -23,10 +23,6 @@ import (
 // ${attr.nomad.version}, because job files have constraints on it.
 const nomadVersion = "2.0.6"
 
-// signals are what a task can be sent, for constraints on ${attr.os.signals}.
-const signals = "SIGABRT,SIGALRM,SIGBUS,SIGCHLD,SIGCONT,SIGFPE,SIGHUP,SIGILL,SIGINT,SIGIO,SIGIOT,SIGKILL,SIGNULL,SIGPIPE," +
-	"SIGPROF,SIGQUIT,SIGSEGV,SIGSTOP,SIGSYS,SIGTERM,SIGTRAP,SIGTSTP,SIGTTIN,SIGTTOU,SIGURG,SIGUSR1,SIGUSR2,SIGWINCH,SIGXCPU,SIGXFSZ"
-
 // fingerprint finds what the machine is and has; drivers are not asked. What cannot be found is left out.
 func fingerprint(c Config, id cluster.ID) *cluster.Node {
 	hostname, _ := os.Hostname()
@@ -37,7 +33,7 @@ func fingerprint(c Config, id cluster.ID) *cluster.Node {
 			"cpu.arch":                runtime.GOARCH,
 			"kernel.name":             runtime.GOOS,
 			"kernel.arch":             kernelArch(),
-			"os.signals":              signals,
+			"os.signals":              cluster.Signals,
 			"nomad.version":           nomadVersion,
 			"nomad.service_discovery": "true",
 			"unique.hostname":         hostname,

@@ -101,6 +101,7 @@ type resolver struct {
 	attempts map[hclsyntax.Node]bool // arguments of try and can, which may fail
 	inType   int                     // how many of them are around
 	inTry    int
+	inText   int // how many templates are around
 }
 
 // Enter implements hclsyntax.Walker.
@@ -148,6 +149,10 @@ func (r *resolver) Exit(node hclsyntax.Node) hcl.Diagnostics {
 func (r *resolver) around(node hclsyntax.Node, step int) {
 	if _, isScope := node.(hclsyntax.ChildScope); isScope {
 		return // it is no key of a map, and no argument
+	}
+	switch node.(type) {
+	case *hclsyntax.TemplateExpr, *hclsyntax.TemplateWrapExpr:
+		r.inText += step
 	}
 	if r.types[node] {
 		r.inType += step
@@ -209,6 +214,9 @@ func (r *resolver) reference(n *hclsyntax.ScopeTraversalExpr) hcl.Diagnostics {
 		}
 	}
 	text := spell(n.Traversal)
+	if r.inText == 0 && r.inTry == 0 {
+		r.parser.warnReference(root, text, n.SrcRange)
+	}
 	n.Traversal = hcl.Traversal{hcl.TraverseRoot{Name: literalMark + text, SrcRange: n.SrcRange}}
 	r.literals[literalMark+text] = cty.StringVal(text)
 	return nil

@@ -63,17 +63,21 @@ func Parse(c Config) (*Result, error) {
 		}
 	}
 	p := &parser{
-		config: c,
-		files:  map[string][]byte{c.File.Name: c.File.Text},
-		ranges: map[cluster.Path]hcl.Range{},
-		budget: maxWork,
+		config:  c,
+		files:   map[string][]byte{c.File.Name: c.File.Text},
+		ranges:  map[cluster.Path]hcl.Range{},
+		aliases: map[cluster.Path]cluster.Path{},
+		budget:  maxWork,
 	}
 	job := p.file()
 	if p.diags.HasErrors() {
 		return nil, cluster.Errorf(cluster.CodeInvalid, "%w", p.diagnostics(p.diags))
 	}
 	refused, _ := job.Missing()
-	return &Result{job, p.located(refused), p.located(job.Warnings())}, nil
+	for _, problem := range job.Warnings() {
+		p.warnings = append(p.warnings, p.locate(problem))
+	}
+	return &Result{job, p.located(refused), p.diagnostics(p.warnings)}, nil
 }
 
 // parser is the work on one job file.
@@ -81,11 +85,13 @@ type parser struct {
 	config     Config
 	files      map[string][]byte // texts by name, for showing lines
 	diags      hcl.Diagnostics
-	ranges     map[cluster.Path]hcl.Range // where the parts of the job were written
-	budget     int                        // what expressions may still cost
-	expanded   int                        // blocks made by dynamic blocks
-	shorthands []any                      // groups made of tasks that stand directly in the job
-	root       *hcl.EvalContext           // var, local and the functions
+	warnings   hcl.Diagnostics
+	ranges     map[cluster.Path]hcl.Range    // where the parts of the job were written
+	aliases    map[cluster.Path]cluster.Path // parts of the job that were written as others
+	budget     int                           // what expressions may still cost
+	expanded   int                           // blocks made by dynamic blocks
+	shorthands []any                         // groups made of tasks that stand directly in the job
+	root       *hcl.EvalContext              // var, local and the functions
 }
 
 var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
@@ -170,6 +176,7 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 		tasks = append(tasks, inner...)
 	}
 	pass(tree, tasks)
+	p.warnID(tree, block)
 	if _, written := tree["ID"]; !written {
 		tree["ID"] = block.Labels[0]
 	}
@@ -203,7 +210,7 @@ func (p *parser) locate(problem cluster.Problem) *hcl.Diagnostic {
 	text := problem.Text
 	at := problem.Path
 	for {
-		if where, ok := p.ranges[at]; ok {
+		if where, ok := p.found(at); ok {
 			return &hcl.Diagnostic{Severity: hcl.DiagError, Detail: text, Subject: &where}
 		}
 		text = string(problem.Path) + ": " + problem.Text // the value is a default: name it

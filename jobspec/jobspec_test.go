@@ -178,6 +178,9 @@ func TestServerReadsTheSameJob(t *testing.T) {
 		}
 		stored.Datacenters, stored.NodePool = job.Datacenters, job.NodePool
 		for g := range job.TaskGroups {
+			if job.TaskGroups[g].StopAfterClientDisconnect > 0 {
+				stored.TaskGroups[g].Disconnect = nil
+			}
 			for i, service := range job.TaskGroups[g].AllServices() {
 				if have := stored.TaskGroups[g].AllServices()[i]; strings.Contains(service.Name, "${TASK") {
 					if strings.Contains(have.Name, "${TASK") {

@@ -53,6 +53,7 @@ func (p *parser) convert(value cty.Value, t reflect.Type, at hcl.Range) any {
 		if accuracy != big.Exact {
 			return unsuitable("Unsuitable value: value must be a whole number, between -9223372036854775808 and 9223372036854775807")
 		}
+		p.warnNumber(value, at)
 		return whole
 	case reflect.Slice:
 		if !value.Type().IsTupleType() && !value.Type().IsListType() && !value.Type().IsSetType() {
@@ -85,7 +86,9 @@ func (p *parser) duration(value cty.Value, at hcl.Range) any {
 		p.problem(at, "Unsuitable duration value", `Unsuitable duration value: null; write a duration such as "30s"`)
 		return nil
 	case value.Type() == cty.Number:
-		return p.convert(value, reflect.TypeFor[int64](), at)
+		nanoseconds := p.convert(value, reflect.TypeFor[int64](), at)
+		p.warnDuration(nanoseconds, at)
+		return nanoseconds
 	case value.Type() != cty.String:
 		p.problem(at, "Unsuitable value type", `Unsuitable duration value: have `+kindOf(value)+`; write a duration such as "30s"`)
 		return nil
@@ -155,6 +158,7 @@ func (p *parser) body(b place) map[string]any {
 	}
 	for _, attr := range inOrder(attributes) {
 		value, ok := p.eval(attr.Expr, b.scope)
+		p.warnNulls(attr.Expr)
 		if !ok || value.IsNull() {
 			continue
 		}

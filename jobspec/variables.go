@@ -160,8 +160,12 @@ func (p *parser) assign(declared map[string]*variable) {
 	for _, name := range slices.Sorted(maps.Keys(p.config.Variables)) {
 		if v := declared[name]; v != nil {
 			p.assignText(v, p.config.Variables[name], "-var "+name)
-		} else if !p.config.Lenient {
-			p.diags = append(p.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Undefined -var variable",
+		} else {
+			all := &p.diags
+			if p.config.Lenient {
+				all = &p.warnings
+			}
+			*all = append(*all, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Undefined -var variable",
 				Detail: fmt.Sprintf("A %q variable was set on the command line, but no variable of that name is declared.%s", clip(name, 40), hint(name, slices.Collect(maps.Keys(declared))))})
 		}
 	}
@@ -185,8 +189,11 @@ func (p *parser) assignFile(declared map[string]*variable, f File) {
 	for _, attr := range inOrder(attributes) {
 		v := declared[attr.Name]
 		if v == nil {
-			if !p.config.Lenient {
-				p.problem(attr.NameRange, "Undefined variable", fmt.Sprintf("A %q variable was set but is not declared in the job file.%s", attr.Name, hint(attr.Name, slices.Collect(maps.Keys(declared)))))
+			text := fmt.Sprintf("A %q variable was set but is not declared in the job file.%s", attr.Name, hint(attr.Name, slices.Collect(maps.Keys(declared))))
+			if p.config.Lenient {
+				p.warn(attr.NameRange, "%s", text)
+			} else {
+				p.problem(attr.NameRange, "Undefined variable", text)
 			}
 			continue
 		}

@@ -161,7 +161,7 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 		where := path.Field(attr.Name)
 		p.ranges[where] = attr.NameRange
 		if _, short := shortForms[noun][attr.Name]; short {
-			p.ranges[path.Field("value")] = attr.NameRange
+			p.ranges[path.Field("value")], p.ranges[path.Field("operator")] = attr.NameRange, attr.NameRange
 		}
 		p.attribute(tree, noun, attr, at.scope)
 	}
@@ -173,6 +173,7 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 			p.problem(b.DefRange, "Duplicate "+b.Type+" block", b.Type+" may be written only once. Another was defined at "+attr.NameRange.String()+".")
 		}
 	}
+	p.warnTemplate(tree, noun, path)
 	if noun == reflect.TypeFor[cluster.TaskGroup]() {
 		tasks, _ := tree["Tasks"].([]any)
 		pass(tree, tasks)
@@ -195,7 +196,11 @@ func (p *parser) attribute(tree map[string]any, noun reflect.Type, attr *hcl.Att
 	at := attr.Expr.Range()
 	for _, f := range cluster.Fields(noun) {
 		if f.HCL == attr.Name && (f.Kind == cluster.FieldAttribute || f.Kind == cluster.FieldLabel) {
-			if converted := p.convert(value, f.Type, at); converted != nil {
+			converted := p.convert(value, f.Type, at)
+			if text, ok := converted.(string); ok {
+				p.warnText(value, text, attr)
+			}
+			if converted != nil {
 				tree[f.Name] = converted
 			}
 			return
@@ -259,8 +264,13 @@ func (p *parser) block(tree map[string]any, noun reflect.Type, b place, path clu
 
 // inheritance keeps a block that stands for those of the tasks inside it: see pass.
 func (p *parser) inheritance(tree map[string]any, f cluster.Field, b place, path cluster.Path) {
-	inner := p.noun(b, f.Noun(), path.Field(b.Type))
-	if label := cluster.Label(f.Noun()); label != nil {
+	label, where := cluster.Label(f.Noun()), path.Field(b.Type)
+	if label != nil {
+		where = path.Label(b.Type, b.Labels[0])
+	}
+	p.ranges[where] = b.DefRange
+	inner := p.noun(b, f.Noun(), where)
+	if label != nil {
 		inner[label.Name] = b.Labels[0]
 	}
 	key := "\x00" + f.Name
@@ -318,6 +328,7 @@ func (p *parser) element(tree map[string]any, f cluster.Field, b place, path clu
 	if label != nil {
 		element[label.Name] = b.Labels[0]
 	}
+	p.identityAlias(f, element, path, where)
 	list, _ := tree[f.Name].([]any)
 	tree[f.Name] = append(list, element)
 }
@@ -328,6 +339,7 @@ func (p *parser) taskOfJob(b place) {
 	group := cluster.Path("").Label("group", name)
 	task := group.Label("task", name)
 	p.ranges[group], p.ranges[task] = b.DefRange, b.DefRange
+	p.warn(b.DefRange, "the task stands directly in the job: it gets a group of its own, which is called %.40q too", name)
 	element := p.noun(b, reflect.TypeFor[cluster.Task](), task)
 	element["Name"] = name
 	p.shorthands = append(p.shorthands, map[string]any{"Name": name, "Tasks": []any{element}})
@@ -344,7 +356,11 @@ func (p *parser) mapBlock(b place, t reflect.Type, path cluster.Path) any {
 		if !ok {
 			continue
 		}
-		if converted := p.convert(value, t.Elem(), attr.Expr.Range()); converted != nil {
+		converted := p.convert(value, t.Elem(), attr.Expr.Range())
+		if text, ok := converted.(string); ok {
+			p.warnText(value, text, attr)
+		}
+		if converted != nil {
 			result[attr.Name] = converted
 		}
 	}

@@ -1,16 +1,23 @@
+# Of some settings single values are not done yet.
 job "not-yet-value" {
   type = "sysbatch"
+  periodic {
+    crons = ["@daily"]
+  }
+  parameterized {
+  }
   group "g" {
+    max_run_duration = "1h"
     network {
       mode = "cni/mine"
-      port "http" {}
-    }
-    update {
-      health_check = "manual"
+      port "http" {
+        static       = 80
+        host_network = "public"
+      }
     }
     service {
       port         = "http"
-      address_mode = "driver"
+      address_mode = "alloc"
       on_update    = "ignore_warnings"
       cluster      = "other"
       check {
@@ -22,12 +29,13 @@ job "not-yet-value" {
     constraint {
       distinct_property = "${meta.rack}"
     }
-    constraint {
-      attribute = "${meta.rack}"
-      operator  = "nearly"
+    vault {
     }
     task "t" {
       driver = "docker"
+      identity {
+        env = true
+      }
     }
   }
 }

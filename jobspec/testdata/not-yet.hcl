@@ -1,18 +1,16 @@
-# What the language knows and this cluster does not do yet is refused by name, unless it asks for what happens anyway.
+# What the language knows and this cluster does not do yet is told by name, unless it asks for what happens anyway.
 job "not-yet" {
   all_at_once = true
-  periodic {
-    crons = ["@daily"]
-  }
   multiregion {
   }
   group "g" {
-    max_run_duration = "1h"
     affinity {
       attribute = "${node.class}"
+      value     = "large"
     }
     volume "data" {
-      type = "host"
+      type   = "host"
+      source = "data"
     }
     scaling {
       max = 3
@@ -44,9 +42,12 @@ job "not-yet" {
         a = "b"
       }
       connect {
+        sidecar_service {
+        }
       }
       check {
         type         = "script"
+        task         = "t"
         command      = "/bin/true"
         interval     = "10s"
         timeout      = "1s"
@@ -59,21 +60,26 @@ job "not-yet" {
       driver = "docker"
       leader = true
       template {
-        data = "x"
+        data        = "x"
+        destination = "local/x"
       }
       dynamic "artifact" {
         for_each = ["a"]
         content {
+          source = "https://example.com/${artifact.value}"
         }
-      }
-      lifecycle {
-        hook = "prestart"
       }
       resources {
         cores      = 2
         memory_max = 0
         device "gpu" {
         }
+      }
+    }
+    task "before" {
+      driver = "docker"
+      lifecycle {
+        hook = "prestart"
       }
     }
   }
