@@ -82,7 +82,6 @@ var laters = []Later{
 	refuse[Task]("Vault", "the task's secrets would be missing"),
 	refuse[WorkloadIdentity]("Env", "the task's token would be missing"),
 	refuse[WorkloadIdentity]("File", "the task's token would be missing"),
-	refuse[Task]("DispatchPayload", "the file would be missing"),
 	warn[Task]("Actions", "they cannot be run"),
 	refuse[Task]("Leader", "the other tasks would not end with it"),
 	refuse[Task]("Lifecycle", "it would run as a main task"),
