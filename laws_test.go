@@ -58,6 +58,7 @@ var mayUse = map[string][]string{
 	"github.com/zclconf/go-cty-yaml":       {"jobspec"},
 	"github.com/agext/levenshtein":         {"", "cmd/cluster"},
 	"go.etcd.io/bbolt":                     {"server"},
+	"golang.org/x/crypto":                  {"jobspec"},
 	"golang.org/x/net":                     {"driver/docker", "agent/dns", "e2e/bench"},
 	"golang.org/x/sync":                    {"agent", "agent/gossip", "agent/dns", "server", "server/link", "cmd/cluster", "scheduler", "driver/docker", "driver/rawexec"},
 	"golang.org/x/sys":                     {"agent", "agent/dns", "e2e", "e2e/lan", "agent/supervise", "cmd/cluster", "driver", "driver/docker", "driver/rawexec", "driver/drivertest"},

@@ -31,8 +31,8 @@ var plainFunctions = map[string]function.Function{
 	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
 	"base64decode": base64Decode, "base64encode": base64Encode, "urlencode": urlEncode,
 	"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
-	"yamldecode": yaml.YAMLDecodeFunc, "yamlencode": yaml.YAMLEncodeFunc,
-	"md5": md5Hash, "sha1": sha1Hash, "sha256": sha256Hash, "sha512": sha512Hash, "uuidv5": uuidV5,
+	"yamlencode": yaml.YAMLEncodeFunc,
+	"md5":        md5Hash, "sha1": sha1Hash, "sha256": sha256Hash, "sha512": sha512Hash, "uuidv5": uuidV5,
 	"cidrhost": cidrHost, "cidrnetmask": cidrNetmask, "cidrsubnet": cidrSubnet, "cidrsubnets": cidrSubnets,
 }
 
@@ -48,10 +48,8 @@ var multiplying = map[string]struct {
 	"replace":       {stdlib.ReplaceFunc, productCost},
 	"regex_replace": {stdlib.RegexReplaceFunc, productCost},
 	"setproduct":    {stdlib.SetProductFunc, setProductCost},
+	"yamldecode":    {yaml.YAMLDecodeFunc, yamlCost},
 }
-
-// refusedFunctions are the language's but not ours yet.
-var refusedFunctions = []string{"bcrypt", "rsadecrypt"}
 
 // functions lists all functions that expressions of this file may call.
 func (p *parser) functions() map[string]function.Function {
@@ -60,14 +58,12 @@ func (p *parser) functions() map[string]function.Function {
 		"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "convert": typeexpr.ConvertFunc,
 		"uuidv4": p.uuidV4(),
 	}
+	all["bcrypt"], all["rsadecrypt"] = p.metered(p.bcrypt(), nil), p.metered(p.rsaDecrypt(), nil)
 	for name, f := range plainFunctions {
 		all[name] = p.metered(f, nil)
 	}
 	for name, f := range multiplying {
 		all[name] = p.metered(f.Function, f.cost)
-	}
-	for _, name := range refusedFunctions {
-		all[name] = refusal(name + " is not supported yet")
 	}
 	for name, f := range p.fileFunctions() {
 		all[name] = p.metered(f, nil)
