@@ -43,6 +43,7 @@ type memoryMachine struct {
 	t     testing.TB
 	mu    sync.Mutex // guards what follows
 	tasks map[string]*memoryTask
+	ticks map[string]int // how often each launch of the job tick ran; its tasks end at once
 	limit map[string]int // the most instances of a job that may ever live at once, now
 	lazy  time.Duration  // how long a task takes to end when it is asked to
 }
@@ -74,7 +75,14 @@ func (m *memoryMachine) Start(_ context.Context, t driver.Task, _ func(string)) 
 	if m.tasks[t.ID] != nil {
 		return nil
 	}
-	m.tasks[t.ID] = &memoryTask{job: t.JobID, born: time.Now(), done: make(chan struct{})}
+	task := &memoryTask{job: t.JobID, born: time.Now(), done: make(chan struct{})}
+	m.tasks[t.ID] = task
+	if strings.HasPrefix(t.JobID, "tick/") {
+		task.exit.At = time.Now()
+		close(task.done)
+		m.ticks[t.JobID]++
+		return nil
+	}
 	if living := m.livingLocked(t.JobID); living > m.limit[t.JobID] {
 		m.t.Errorf("%d instances of %s live at once, allowed are %d", living, t.JobID, m.limit[t.JobID])
 	}
@@ -250,6 +258,42 @@ func (b *bubble) register(job *cluster.Job) {
 	b.jobs[job.ID] = job
 }
 
+// tick registers a job that is launched every minute.
+func (b *bubble) tick() {
+	job := b.wish("tick")
+	job.Type, job.Periodic = cluster.JobTypeBatch, &cluster.PeriodicConfig{Enabled: true, Specs: []string{"* * * * *"}}
+	job.Update = cluster.UpdateStrategy{}
+	job.TaskGroups[0].Count, job.TaskGroups[0].Update, job.TaskGroups[0].Migrate = 1, nil, nil
+	job.TaskGroups[0].ReschedulePolicy, job.TaskGroups[0].RestartPolicy = nil, cluster.RestartPolicy{Attempts: 0, Interval: time.Hour, Delay: time.Second, Mode: "fail"}
+	if _, err := b.client.RegisterJob(b.t.Context(), job, api.RegisterOptions{}); err != nil {
+		b.t.Fatalf("register tick: %v", err)
+	}
+}
+
+// ticked stops that job, and reports whether each of its slots has run once or was told as missed.
+func (b *bubble) ticked() {
+	ctx := b.t.Context()
+	if _, err := b.client.DeregisterJob(ctx, "tick", false, api.Query{}); err != nil {
+		b.t.Fatalf("stop tick: %v", err)
+	}
+	<-time.After(10 * time.Second) // for the last launch to end
+	summary, _, err := b.client.JobSummary(ctx, "tick", api.Query{})
+	if err != nil {
+		b.t.Fatalf("read tick: %v", err)
+	}
+	launches, began := summary.Launches, time.Unix(0, summary.Launches.Since).Unix()
+	slots := int(launches.Last/60 - began/60)
+	b.t.Logf("%d slots, %d of them missed", slots, launches.Missed)
+	if len(b.machine.ticks)+int(launches.Missed) != slots || summary.Children.Dead != len(b.machine.ticks) || len(b.machine.ticks) < 50 {
+		b.t.Errorf("of %d slots %d ran and %d were missed: %+v", slots, len(b.machine.ticks), launches.Missed, summary)
+	}
+	for id, times := range b.machine.ticks {
+		if times != 1 {
+			b.t.Errorf("%s ran %d times", id, times)
+		}
+	}
+}
+
 // act does one thing of many.
 func (b *bubble) act() {
 	id := fmt.Sprintf("job-%d", b.dice.IntN(4))
@@ -321,7 +365,8 @@ func (b *bubble) unsettled() string {
 
 // TestAnHourOfChangesAndCrashes lives through an hour of fake time in which jobs are registered, changed and stopped, tasks
 // crash, and the agent is started anew. It shows that there are never more instances than wanted (and a rollout's
-// surplus), that all comes to rest as it should be, and that no goroutine is left.
+// surplus), that a job which is launched by the clock runs once in each slot or tells that it was missed, that all comes to
+// rest as it should be, and that no goroutine is left.
 func TestAnHourOfChangesAndCrashes(t *testing.T) {
 	seeds := []uint64{1, rand.Uint64()}
 	if *bubbleSeed != 0 {
@@ -346,11 +391,13 @@ func liveAnHour(t *testing.T, seed uint64, path string, log *strings.Builder) {
 		t.Fatal(err)
 	}
 	b := &bubble{t: t, dice: rand.New(rand.NewPCG(seed, 0)), dir: dir, log: log, jobs: map[string]*cluster.Job{},
-		machine: &memoryMachine{t: t, tasks: map[string]*memoryTask{}, limit: map[string]int{}, lazy: time.Second}}
+		machine: &memoryMachine{t: t, tasks: map[string]*memoryTask{}, limit: map[string]int{}, ticks: map[string]int{}, lazy: time.Second}}
 	b.start()
+	b.tick()
 	for began := time.Now(); time.Since(began) < time.Hour; b.rest(60) {
 		b.act()
 	}
+	b.ticked()
 	last := ""
 	for range 20 {
 		<-time.After(time.Minute)
@@ -361,7 +408,8 @@ func liveAnHour(t *testing.T, seed uint64, path string, log *strings.Builder) {
 	if last != "" {
 		t.Errorf("twenty minutes after the last change %s", last)
 	}
-	if warnings := strings.Count(log.String(), "level=WARN") + strings.Count(log.String(), "level=ERROR"); warnings > 0 {
+	if warnings := strings.Count(log.String(), "level=WARN") + strings.Count(log.String(), "level=ERROR") -
+		strings.Count(log.String(), "launches missed"); warnings > 0 {
 		t.Errorf("the agent logged %d warnings or errors", warnings)
 	}
 	b.end()
