@@ -97,7 +97,6 @@ func TestErrorsHaveTheStatusAndTextThatClientsKnow(t *testing.T) {
 		{"DELETE", "/v1/job/web?eval_priority=x", "", 400, `read eval_priority "x": want a number`},
 		{"DELETE", "/v1/job/web?eval_priority=-1", "", 400, "read evaluation priority: want 1 to 100, have -1"},
 		{"DELETE", "/v1/job/web?purge=x", "", 400, `Failed to parse value of "purge" ("x") as a bool: want true or false`},
-		{"GET", "/v1/job/web/versions?diffs=true", "", 501, "differences between versions of a job: this version does not have it yet"},
 		{"PUT", "/v1/jobs?namespace=nope", `{"Job": ` + jobText("web") + `}`, 500, `job "web" is in nonexistent namespace "nope"`},
 		{"PUT", "/v1/jobs", `{"Job": ` + jobText("web") + `, "EnforceIndex": true, "JobModifyIndex": 3}`, 500,
 			"Enforcing job modify index 3: job exists with conflicting job modify index: " + formatIndex(w.Snapshot().Job("default", "web").JobModifyIndex)},

@@ -90,22 +90,6 @@ func readJobSummary(r *request, sn *state.Snapshot) (reading, error) {
 	}, state.JobAllocsKey(r.namespace, r.arg), state.JobEvalsKey(r.namespace, r.arg))
 }
 
-func listJobVersions(r *request, sn *state.Snapshot) (reading, error) {
-	if diffs, err := r.flag("diffs"); err != nil {
-		return reading{}, err
-	} else if diffs {
-		return reading{}, later("differences between versions of a job")
-	}
-	key := state.JobKey(r.namespace, r.arg)
-	versions := sn.JobVersions(r.namespace, r.arg)
-	if len(versions) == 0 {
-		return missing("job", key), nil
-	}
-	return reading{[]state.Key{key}, func(meta api.Meta) (any, error) {
-		return api.JobVersions{Versions: versions, Meta: meta}, nil
-	}}, nil
-}
-
 func listJobAllocs(r *request, sn *state.Snapshot) (reading, error) {
 	all, err := r.flag("all")
 	if err != nil {

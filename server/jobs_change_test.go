@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,49 @@ func TestRevertsThatAreRefused(t *testing.T) {
 	} {
 		w.refused("POST", "/v1/job/"+c.job+"/revert", c.body, c.status, c.text)
 	}
+}
+
+func TestVersionsAreComparedOnRequest(t *testing.T) {
+	w := newWorld(t)
+	w.versionsOf("web", 3)
+	ctx := context.Background()
+	if _, err := w.client.TagJob(ctx, "web", "first", api.JobTagRequest{Version: 0}, api.Query{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		against string
+		want    []string // the old and the new release of each difference
+	}{
+		{"", []string{"1 2", "0 1"}},
+		{"diff_version=0", []string{"0 2", "0 1", ""}},
+		{"diff_tag=first", []string{"0 2", "0 1", ""}},
+		{"diff_version=2", []string{"", "2 1", "2 0"}},
+	} {
+		var answer api.JobVersions
+		got := w.ask("GET", "/v1/job/web/versions?diffs=true&"+c.against, "")
+		if err := json.Unmarshal([]byte(got.body), &answer); err != nil || len(answer.Versions) != 3 {
+			t.Fatalf("%s: %d %s, %v", c.against, got.status, got.body, err)
+		}
+		var told []string
+		for _, d := range answer.Diffs {
+			text := ""
+			for _, f := range d.Fields {
+				if f.Name == "Meta[release]" && f.Type == cluster.DiffEdited {
+					text = f.Old + " " + f.New
+				}
+			}
+			told = append(told, text)
+		}
+		if !slices.Equal(told, c.want) {
+			t.Errorf("%s: %q, want %q", c.against, told, c.want)
+		}
+	}
+	if got := w.ask("GET", "/v1/job/web/versions", ""); !strings.Contains(got.body, `"Diffs":null`) {
+		t.Errorf("unasked: %s", got.body)
+	}
+	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_version=9", "", 404, "there is no version")
+	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_tag=none", "", 404, "there is no version")
+	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_version=x", "", 400, "want a number")
 }
 
 func TestTagsOverTheAPI(t *testing.T) {

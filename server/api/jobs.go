@@ -97,7 +97,9 @@ type JobParseRequest struct {
 // JobVersions are the versions of a job that are still known, newest first.
 type JobVersions struct {
 	Versions []*cluster.Job
-	Diffs    []struct{}
+	// Diffs are what differs between each version and the one before it, so one less than there are versions; with another to compare
+	// with, between that and each version. nil if it was not asked for.
+	Diffs []*cluster.JobDiff
 	Meta
 }
 
