@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 
@@ -14,8 +15,11 @@ func (p *program) jobHistory() *cli.Command {
 		name: "history", short: "list the versions of a job", args: "ID", min: 1, max: 1,
 		long: "Kept are the newest versions (6, unless the servers' job_tracked_versions says otherwise), those with a tag, those that an\n" +
 			"allocation runs or ran, and the newest one that proved good (Stable).",
-		example: "cluster job history web\ncluster job history -version 3 -full web",
+		example: "cluster job history web\ncluster job history -p web\ncluster job history -p -version 5 -diff-version 3 web\ncluster job history -version 3 -full web",
 		flags: []cli.Flag{jsonFlag(),
+			&cli.BoolFlag{Name: "p", Usage: "show what each version changed"},
+			&cli.StringFlag{Name: "diff-version", Usage: "with -p: compare with version `N` instead of the one before"},
+			&cli.StringFlag{Name: "diff-tag", Usage: "with -p: compare with the version that has the tag `NAME`"},
 			&cli.StringFlag{Name: "version", Usage: "only version `N`, or the one with the tag N"},
 			&cli.BoolFlag{Name: "full", Usage: "the versions as the API has them"}},
 		run: showHistory,
@@ -23,25 +27,40 @@ func (p *program) jobHistory() *cli.Command {
 }
 
 func showHistory(c *call) error {
+	against := c.String("diff-version") + c.String("diff-tag")
+	switch {
+	case c.String("diff-version") != "" && c.String("diff-tag") != "":
+		return errors.New("compare versions: -diff-version and -diff-tag exclude each other")
+	case against != "" && !c.Bool("p"):
+		return errors.New("compare versions: -diff-version and -diff-tag go with -p alone")
+	}
 	client, key, err := c.namedJob()
 	if err != nil {
 		return err
 	}
 	q := api.Query{Namespace: key.Namespace}
 	one := c.String("version")
-	if c.Bool("json") && one == "" {
+	if c.Bool("json") && one == "" && !c.Bool("p") {
 		return c.printObject(client, api.JobVersionsList.URL(key.ID), q)
 	}
 	versions, _, err := client.JobVersions(c.ctx(), key.ID, q)
 	if err != nil {
 		return err
 	}
+	var only, base *cluster.Job
 	if one != "" {
-		wanted, err := chooseVersion(key.ID, versions, one)
-		if err != nil {
+		if only, err = chooseVersion(key.ID, versions, one); err != nil {
 			return err
 		}
-		versions = []*cluster.Job{wanted}
+		versions = []*cluster.Job{only}
+	}
+	if c.Bool("p") {
+		if against != "" {
+			if base, err = c.version(client, key, against); err != nil {
+				return err
+			}
+		}
+		return c.showChanges(client, key, only, base)
 	}
 	switch {
 	case c.Bool("json"):
@@ -50,6 +69,46 @@ func showHistory(c *call) error {
 		return c.out.json(versions)
 	}
 	c.out.versions(versions)
+	return nil
+}
+
+// version finds a version by its number or its tag.
+func (c *call) version(client *api.Client, key cluster.JobKey, text string) (*cluster.Job, error) {
+	versions, _, err := client.JobVersions(c.ctx(), key.ID, api.Query{Namespace: key.Namespace})
+	if err != nil {
+		return nil, err
+	}
+	return chooseVersion(key.ID, versions, text)
+}
+
+// showChanges shows what each version (or only the one) changed since the one before it or, if base is not nil, since that.
+func (c *call) showChanges(client *api.Client, key cluster.JobKey, only, base *cluster.Job) error {
+	all, err := client.JobDiffs(c.ctx(), key.ID, base, api.Query{Namespace: key.Namespace})
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return c.out.json(all)
+	}
+	d := differences{output: c.out}
+	for i, version := range all.Versions {
+		if only != nil && version.Version != only.Version {
+			continue
+		}
+		c.out.versions([]*cluster.Job{version})
+		switch {
+		case base != nil && base.Version == version.Version:
+			c.out.line("\nThe others are compared with this one\n")
+		case i >= len(all.Diffs):
+			c.out.line("\nThere is none before it to compare with\n")
+		case all.Diffs[i].Type == cluster.DiffNone:
+			c.out.line("\nIt differs in nothing\n")
+		default:
+			c.out.line("")
+			d.job(all.Diffs[i])
+			c.out.line("")
+		}
+	}
 	return nil
 }
 

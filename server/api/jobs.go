@@ -161,6 +161,17 @@ func (c *Client) ParseJob(ctx context.Context, req JobParseRequest) (*cluster.Jo
 	return &out, err
 }
 
+// JobDiffs are the known versions of a job, newest first, with what differs between each and the one before it, or, where against
+// is a version, between that one and each.
+func (c *Client) JobDiffs(ctx context.Context, id string, against *cluster.Job, q Query) (JobVersions, error) {
+	q = q.with("diffs", "true")
+	if against != nil {
+		q = q.with("diff_version", strconv.FormatUint(against.Version, 10))
+	}
+	out, _, err := read[JobVersions](ctx, c, JobVersionsList.URL(id), q)
+	return out, err
+}
+
 // JobVersions lists the known versions of a job, newest first.
 func (c *Client) JobVersions(ctx context.Context, id string, q Query) ([]*cluster.Job, Meta, error) {
 	out, meta, err := read[JobVersions](ctx, c, JobVersionsList.URL(id), q)
