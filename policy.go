@@ -45,7 +45,7 @@ const (
 	HealthCheckManual     = "manual"      // somebody says so
 )
 
-// UpdateStrategy says how a changed job replaces what runs. MaxParallel 0 is "everything at once, without a deployment".
+// UpdateStrategy says how a changed job replaces what runs.
 type UpdateStrategy struct {
 	// MaxParallel is how many instances are replaced at a time; 0 is all at once, without a deployment.
 	MaxParallel int `hcl:"max_parallel"`
@@ -67,10 +67,9 @@ type UpdateStrategy struct {
 	Stagger time.Duration `hcl:"stagger"`
 }
 
-// MigrateStrategy says how the allocations of a drained node are replaced: at most MaxParallel instances of the group
-// are without health at a time, and with 0 none moves before the drain's deadline.
+// MigrateStrategy says how the allocations of a drained node are replaced.
 type MigrateStrategy struct {
-	// MaxParallel is how many instances are replaced at a time.
+	// MaxParallel is how many instances of the group may be without health at a time; with 0 none moves before the drain's deadline.
 	MaxParallel int `hcl:"max_parallel" default:"1"`
 	// HealthCheck is what makes a replacement healthy.
 	HealthCheck string `hcl:"health_check" enum:"checks task_states" default:"checks"`
