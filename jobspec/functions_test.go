@@ -173,6 +173,7 @@ func TestRSADecrypts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	//lint:ignore SA1019 it is what the function of the language takes
 	sealed, err := rsa.EncryptPKCS1v15(rand.Reader, &key.PublicKey, []byte("secret"))
 	if err != nil {
 		t.Fatal(err)
