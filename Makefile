@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-SECONDS_PER_FUZZ ?= 5
+SECONDS ?= 5
 GO := CGO_ENABLED=0 go
 
 .PHONY: build demo test e2e bench bench-failover check fuzz cross clean
@@ -41,7 +41,7 @@ cross: ## the command line builds everywhere; the agent is Linux's
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/cluster; echo "builds for $$target"; done
 
 fuzz: ## every fuzz target for some seconds
-	.ci/fuzz $(SECONDS_PER_FUZZ)
+	.ci/fuzz $(SECONDS)
 
 bench: build bin/hello ## prints figures, asserts nothing
 	.ci/bench
