@@ -110,12 +110,12 @@ func (j *Job) checkDispatch(d Dispatch) error {
 	var unknown, missing []string
 	for _, key := range slices.Sorted(maps.Keys(d.Meta)) {
 		if !slices.Contains(j.ParameterizedJob.MetaRequired, key) && !slices.Contains(j.ParameterizedJob.MetaOptional, key) {
-			unknown = append(unknown, quote(key))
+			unknown = append(unknown, quote(key).String())
 		}
 	}
 	for _, key := range j.ParameterizedJob.MetaRequired {
 		if _, brought := d.Meta[key]; !brought {
-			missing = append(missing, quote(key))
+			missing = append(missing, quote(key).String())
 		}
 	}
 	switch {

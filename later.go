@@ -161,7 +161,7 @@ func (l *Later) problem(at Path, f Field, value reflect.Value) Problem {
 	case f.Kind == FieldBody:
 		what = "the " + what + " block"
 	case value.Kind() == reflect.String:
-		what = f.Word() + " = " + quote(value.String())
+		what = f.Word() + " = " + quote(value.String()).String()
 	}
 	return Problem{firstPath(at, f, value), what + " is not supported yet: " + l.Text}
 }

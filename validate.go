@@ -34,6 +34,20 @@ func (j *Job) Warnings() Problems {
 	return append(j.review().warnings, missing...)
 }
 
+// Review is what there is to say about a job.
+type Review struct {
+	Problems Problems // see Validate
+	Refused  Problems // see Missing
+	Warnings Problems // see Warnings
+}
+
+// Review is Validate, Missing and Warnings in one.
+func (j *Job) Review() Review {
+	v := j.review()
+	refused, missing := j.Missing()
+	return Review{v.problems, refused, append(v.warnings, missing...)}
+}
+
 // validator looks at a job and collects what there is to say about it.
 type validator struct {
 	job                *Job
@@ -96,7 +110,13 @@ func (v *validator) short(at Path, what, text string) {
 }
 
 // quote repeats a user's text in a message, cut if it is long.
-func quote(text string) string { return fmt.Sprintf("%.*q", maxQuoted, text) }
+func quote(text string) quoted { return quoted(text) }
+
+// quoted is a text that is quoted when a message is made of it: most checks make none.
+type quoted string
+
+// String implements fmt.Stringer.
+func (q quoted) String() string { return fmt.Sprintf("%.*q", maxQuoted, string(q)) }
 
 // words checks every field that is one of a list of words, and warns of those that are not written any more. What is inherited
 // is said where it was written.
@@ -108,7 +128,9 @@ func (v *validator) words() {
 	}
 	var said []wrong
 	walk(reflect.ValueOf(v.job).Elem(), "", func(at Path, noun reflect.Type, f Field, field reflect.Value) {
-		v.warn(f.Deprecated != "" && !field.IsZero(), firstPath(at, f, field), "%q is deprecated: %s", f.Word(), f.Deprecated)
+		if f.Deprecated != "" && !field.IsZero() {
+			v.warn(true, firstPath(at, f, field), "%q is deprecated: %s", f.Word(), f.Deprecated)
+		}
 		if len(f.Enum) == 0 || field.String() == "" || slices.Contains(f.Enum, field.String()) || strings.Contains(field.String(), "${") {
 			return
 		}

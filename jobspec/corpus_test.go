@@ -2,8 +2,11 @@ package jobspec_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -34,19 +37,28 @@ func corpus(t *testing.T, kind string) []string {
 
 func parseFile(t *testing.T, path string) (*jobspec.Result, error) {
 	t.Helper()
-	read := func(path string) jobspec.File {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return jobspec.File{Name: filepath.Base(path), Text: text}
+	c, err := configOf(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	base := strings.TrimSuffix(path, ".hcl")
-	c := jobspec.Config{File: read(path), Dirs: []string{base + ".files"}, Random: bytes.NewReader(make([]byte, 1<<16))}
-	if _, err := os.Stat(base + ".vars"); err == nil {
-		c.VariableFiles = []jobspec.File{read(base + ".vars")}
-	}
+	c.Random = bytes.NewReader(make([]byte, 1<<16))
 	return jobspec.Parse(c)
+}
+
+// configOf is a job file with what lies beside it.
+func configOf(path string) (c jobspec.Config, err error) {
+	base := strings.TrimSuffix(path, ".hcl")
+	c.Dirs = []string{base + ".files"}
+	c.File.Name = filepath.Base(path)
+	if c.File.Text, err = os.ReadFile(path); err != nil {
+		return c, err
+	}
+	values, err := os.ReadFile(base + ".vars")
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	c.VariableFiles = []jobspec.File{{Name: filepath.Base(base) + ".vars", Text: values}}
+	return c, err
 }
 
 func TestCorpusValid(t *testing.T) {
@@ -228,4 +240,43 @@ func empty(value any) bool {
 		return true
 	}
 	return false
+}
+
+// BenchmarkCorpus parses and checks real job files: all of them in turn, and the longest.
+func BenchmarkCorpus(b *testing.B) {
+	root := os.Getenv("CLUSTER_CORPUS")
+	if root == "" {
+		b.Skip("optional: CLUSTER_CORPUS is not set: it names a folder of real job files")
+	}
+	paths, err := filepath.Glob(filepath.Join(root, "valid", "*.hcl"))
+	if err != nil || len(paths) == 0 {
+		b.Fatalf("no job files in %s: %v", root, err)
+	}
+	all := make([]jobspec.Config, len(paths))
+	longest := 0
+	for i, path := range paths {
+		if all[i], err = configOf(path); err != nil {
+			b.Fatal(err)
+		}
+		if len(all[i].File.Text) > len(all[longest].File.Text) {
+			longest = i
+		}
+	}
+	parse := func(c jobspec.Config) {
+		c.Random = rand.Reader
+		if _, err := jobspec.Parse(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("all", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			parse(all[i%len(all)])
+		}
+	})
+	b.Run("longest", func(b *testing.B) {
+		b.SetBytes(int64(len(all[longest].File.Text)))
+		for b.Loop() {
+			parse(all[longest])
+		}
+	})
 }

@@ -73,11 +73,10 @@ func Parse(c Config) (*Result, error) {
 	if p.diags.HasErrors() {
 		return nil, cluster.Errorf(cluster.CodeInvalid, "%w", p.diagnostics(p.diags))
 	}
-	refused, _ := job.Missing()
-	for _, problem := range job.Warnings() {
+	for _, problem := range p.review.Warnings {
 		p.warnings = append(p.warnings, p.locate(problem))
 	}
-	return &Result{job, p.located(refused), p.diagnostics(p.warnings)}, nil
+	return &Result{job, p.located(p.review.Refused), p.diagnostics(p.warnings)}, nil
 }
 
 // parser is the work on one job file.
@@ -92,6 +91,7 @@ type parser struct {
 	expanded   int                           // blocks made by dynamic blocks
 	shorthands []any                         // groups made of tasks that stand directly in the job
 	root       *hcl.EvalContext              // var, local and the functions
+	review     cluster.Review                // of the job
 }
 
 var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
@@ -193,7 +193,8 @@ func (p *parser) job(block *hcl.Block) *cluster.Job {
 	}
 	job, err := cluster.DecodeDraft(raw)
 	if err == nil {
-		err = job.Validate().Err()
+		p.review = job.Review()
+		err = p.review.Problems.Err()
 	}
 	if problems, ok := errors.AsType[cluster.Problems](err); ok {
 		for _, problem := range problems {
