@@ -51,6 +51,7 @@ type Leadership struct {
 	LastContact time.Duration
 	Peers       []string // addresses of all servers
 	Refusal     string   // why this server answers nothing from its state, "" if it does
+	Trouble     error    // why this server can neither lead nor follow: it cannot write its log; nil if it can
 }
 
 // HTTPConfig is what the API is made of.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/a43e60e4/cluster"
@@ -60,14 +61,14 @@ func (h *apiHandler) leader(ctx context.Context, came string, asideAfter time.Du
 		}
 		switch {
 		case came == aside:
-			return leader, errLeaderless
+			return leader, leader.leaderless()
 		case came == "" && h.Another != nil && leader.LastContact > leaderless && time.Since(began) >= asideAfter:
 			return leader, nil
 		}
 		select {
 		case <-time.After(rest):
 		case <-patience.C:
-			return leader, errLeaderless
+			return leader, leader.leaderless()
 		case <-ctx.Done():
 			return leader, cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: %w", context.Cause(ctx))
 		}
@@ -75,6 +76,17 @@ func (h *apiHandler) leader(ctx context.Context, came string, asideAfter time.Du
 }
 
 var errLeaderless = cluster.Errorf(cluster.CodeUnavailable, "No cluster leader")
+
+// leaderless is the error of what needs a leader while there is none, with the reason if it is this server's.
+func (l Leadership) leaderless() error {
+	switch {
+	case errors.Is(l.Trouble, syscall.ENOSPC):
+		return cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: this server cannot write its log: %w: make room there and try again; what was accepted is safe", l.Trouble)
+	case l.Trouble != nil:
+		return cluster.Errorf(cluster.CodeUnavailable, "No cluster leader: this server cannot write its log: %w", l.Trouble)
+	}
+	return errLeaderless
+}
 
 // byLeader answers what only the leader can answer: here if this server leads, else there. What fails because leadership
 // changed is tried again, with the next leader, for as long as a request waits for one; writes bear an ID that makes the
@@ -119,7 +131,7 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 // for itself goes no such way, as another cannot speak for it.
 func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
 	if r.caller.Server {
-		return errLeaderless
+		return h.Core.Leadership().leaderless()
 	}
 	var vain []cluster.ID
 	for id := h.Another(r.Context(), nil); !id.IsZero(); id = h.Another(r.Context(), vain) {
@@ -135,7 +147,7 @@ func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
 			return err
 		}
 	}
-	return errLeaderless
+	return h.Core.Leadership().leaderless()
 }
 
 // came is how another server sent the request, "" if none did.

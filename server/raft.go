@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -39,10 +40,38 @@ const (
 type replica struct {
 	raft      *raft.Raft
 	transport *prompt
-	bolt      *raftboltdb.BoltStore
+	bolt      *keptLog
 	machine   *machine
 	self      raft.ServerID
 	eager     bool // it took part in elections from its start
+}
+
+// keptLog is the log's file, and why the newest write to it failed.
+type keptLog struct {
+	*raftboltdb.BoltStore
+	trouble atomic.Pointer[error] // nil after a write that did not fail
+}
+
+// StoreLog implements raft.LogStore.
+func (l *keptLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs implements raft.LogStore.
+func (l *keptLog) StoreLogs(logs []*raft.Log) error {
+	err := l.BoltStore.StoreLogs(logs)
+	if err == nil {
+		l.trouble.Store(nil)
+	} else {
+		l.trouble.Store(&err)
+	}
+	return err
+}
+
+// failing is why the log cannot be written, nil if it can.
+func (l *keptLog) failing() error {
+	if err := l.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // openReplica opens (with bootstrap: begins) the log in dir. With eager it takes part in elections at once, and a cluster
@@ -57,7 +86,7 @@ func openReplica(c Config, store *state.Store, epochs *epochs, eager bool) (*rep
 		return nil, err
 	}
 	m := &machine{store: store, newer: make(chan error, 1)}
-	opened := &replica{bolt: boltStore, machine: m, self: settings.LocalID, eager: eager}
+	opened := &replica{bolt: &keptLog{BoltStore: boltStore}, machine: m, self: settings.LocalID, eager: eager}
 	if err := opened.start(c, settings, epochs); err != nil {
 		boltStore.Close()
 		return nil, err

@@ -181,7 +181,7 @@ func (s *Server) Leadership() Leadership {
 	if refusal := s.refusal(); refusal != "" {
 		return Leadership{Refusal: refusal}
 	}
-	l := Leadership{ID: id, Term: s.term()}
+	l := Leadership{ID: id, Term: s.term(), Trouble: s.replica.bolt.failing()}
 	l.Self = l.Term != nil
 	l.Address = s.addressOf(id, "")
 	switch {
