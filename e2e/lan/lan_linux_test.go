@@ -160,7 +160,11 @@ func TestCutAndHeal(t *testing.T) {
 		if asked(b, never) != 0 {
 			t.Errorf("%s: b answers", name)
 		}
-		if n := asked(c, never); (n == 1) != (name != "cable of a") {
+		patience, want := soon, 1
+		if name == "cable of a" {
+			patience, want = never, 0
+		}
+		if n := asked(c, patience); n != want {
 			t.Errorf("%s: %d answers of c", name, n)
 		}
 		l.Heal()
