@@ -63,7 +63,7 @@ type UpdateStrategy struct {
 	AutoPromote bool `hcl:"auto_promote"`
 	// Canary is how many instances of the new version run beside the old ones until they are promoted.
 	Canary int `hcl:"canary"`
-	// Stagger has no effect; tools read it.
+	// Stagger is an old way to say how long an update waits between instances; min_healthy_time does.
 	Stagger time.Duration `hcl:"stagger"`
 }
 
