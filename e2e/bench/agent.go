@@ -43,7 +43,7 @@ type agent struct {
 	api *api.Client
 }
 
-// launch starts an agent and returns when it says where its API is; that is before it can take work.
+// launch starts an agent, whose flags may change the configuration above, and returns when it says where its API is; that is before it can take work.
 func (b *bench) launch(ctx context.Context, args ...string) (*agent, error) {
 	config := filepath.Join(b.dir, "agent.hcl")
 	if err := os.WriteFile(config, []byte(agentConfig), 0o644); err != nil {
@@ -53,7 +53,7 @@ func (b *bench) launch(ctx context.Context, args ...string) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{log: log, cmd: exec.CommandContext(ctx, b.program, append(append([]string{"agent"}, args...), "-config", config)...)}
+	a := &agent{log: log, cmd: exec.CommandContext(ctx, b.program, append([]string{"agent", "-config", config}, args...)...)}
 	a.cmd.Stderr = log
 	said, err := a.cmd.StdoutPipe()
 	if err != nil {
@@ -111,16 +111,20 @@ func (a *agent) ready(ctx context.Context) error {
 	})
 }
 
-// submit registers a job of one raw_exec task per instance.
-func (a *agent) submit(ctx context.Context, id, kind string, count int, command string, args ...string) error {
-	task := map[string]any{
+// task is a small one that runs a program of the machine.
+func task(command string, args ...string) map[string]any {
+	return map[string]any{
 		"Name": "task", "Driver": "raw_exec",
 		"Config":    map[string]any{"command": command, "args": args},
 		"Resources": map[string]any{"CPU": 1, "MemoryMB": 10},
 		"LogConfig": map[string]any{"MaxFiles": 1, "MaxFileSizeMB": 1},
 	}
+}
+
+// submit registers a job of one raw_exec task per instance.
+func (a *agent) submit(ctx context.Context, id, kind string, count int, command string, args ...string) error {
 	job := map[string]any{"ID": id, "Type": kind, "TaskGroups": []any{map[string]any{
-		"Name": "group", "Count": count, "Tasks": []any{task}, "EphemeralDisk": map[string]any{"SizeMB": 10},
+		"Name": "group", "Count": count, "Tasks": []any{task(command, args...)}, "EphemeralDisk": map[string]any{"SizeMB": 10},
 	}}}
 	_, err := a.api.Put(ctx, "/v1/jobs", api.Query{}, map[string]any{"Job": job}, nil)
 	return err

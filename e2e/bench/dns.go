@@ -10,21 +10,23 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/a43e60e4/cluster/server/api"
 )
 
 // nameServer is a server of names under measurement.
 type nameServer struct {
-	what    string
-	address string
-	process int // its CPU counts
+	what      string
+	address   string
+	processes ownProcesses // their CPU counts
 }
 
 const (
 	dnsNames     = 100
 	dnsInstances = 3
+	dnsGroup     = 50 // services of a group
 	dnsRounds    = 5
 )
 
@@ -32,14 +34,11 @@ const (
 func dnsName(n int) string { return fmt.Sprintf("service%d.cluster.internal", n) }
 
 // names compares the servers of names: how many answers each gives in a second, and how soon, at half of what the
-// slowest can do. BENCH_DNS=ADDRESS,PID,… are servers that know service0 to service99 already; dnsmasq and unbound are
-// started where they are installed. Rounds take turns, so that what else the machine does strikes all alike.
+// slowest can do. dnsmasq and unbound are started where they are installed. Rounds take turns, so that what else the machine
+// does strikes all alike.
 func (b *bench) names(ctx context.Context) error {
-	servers, err := givenServers(os.Getenv("BENCH_DNS"))
-	if err != nil {
-		return err
-	}
-	for _, start := range []func(context.Context, string) (*nameServer, func(), error){startDnsmasq, startUnbound(1), startUnbound(2)} {
+	var servers []*nameServer
+	for _, start := range []func(context.Context, string) (*nameServer, func(), error){b.startNames, startDnsmasq, startUnbound(1), startUnbound(2)} {
 		s, stop, err := start(ctx, b.dir)
 		if errors.Is(err, exec.ErrNotFound) {
 			fmt.Printf("dns: left out: %v\n", err)
@@ -83,7 +82,7 @@ func (b *bench) names(ctx context.Context) error {
 
 // measure also says how much CPU the server has used.
 func (s *nameServer) measure(ctx context.Context, load *dnsLoad) (*dnsResult, time.Duration, error) {
-	before, err := ownProcesses{ownProcess(s.process)}.use()
+	before, err := s.processes.use()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -91,21 +90,80 @@ func (s *nameServer) measure(ctx context.Context, load *dnsLoad) (*dnsResult, ti
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", s.what, err)
 	}
-	after, err := ownProcesses{ownProcess(s.process)}.use()
+	after, err := s.processes.use()
 	return r, max(after.ticks-before.ticks, 10*time.Millisecond), err
 }
 
-func givenServers(text string) ([]*nameServer, error) {
-	var servers []*nameServer
-	for one := range strings.FieldsSeq(text) {
-		address, pid, _ := strings.Cut(one, ",")
-		process, err := strconv.Atoi(pid)
-		if err != nil {
-			return nil, fmt.Errorf("read BENCH_DNS %q: want ADDRESS,PID: %w", one, err)
-		}
-		servers = append(servers, &nameServer{"cluster", address, process})
+// startNames starts an agent of the program under test with services of these names, all at addresses of their own.
+func (b *bench) startNames(ctx context.Context, dir string) (s *nameServer, stop func(), err error) {
+	address, port, err := freePort()
+	if err != nil {
+		return nil, nil, err
 	}
-	return servers, nil
+	config := filepath.Join(dir, "dns.hcl")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "ports {\n  dns = %s\n}\n", port), 0o644); err != nil {
+		return nil, nil, err
+	}
+	a, err := b.launch(ctx, "-dev", "-config", config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = a.ready(ctx); err == nil {
+		err = a.serve(ctx)
+	}
+	if err == nil {
+		s = &nameServer{what: "cluster", address: address}
+		s.processes, err = processes(a.cmd.Process.Pid)
+	}
+	if err == nil {
+		err = s.complete(ctx)
+	}
+	if err != nil {
+		a.stop()
+		return nil, nil, err
+	}
+	return s, a.stop, nil
+}
+
+// serve registers jobs that have the services: one per instance, as each gives an address of its own.
+func (a *agent) serve(ctx context.Context) error {
+	for i := range dnsInstances {
+		var groups []any
+		for g := range dnsNames / dnsGroup {
+			var services []any
+			for n := range dnsGroup {
+				name, _, _ := strings.Cut(dnsName(g*dnsGroup+n), ".")
+				services = append(services, map[string]any{"Name": name, "Provider": "nomad", "Address": fmt.Sprintf("10.0.0.%d", i+1)})
+			}
+			groups = append(groups, map[string]any{"Name": fmt.Sprint("group", g), "Services": services, "EphemeralDisk": map[string]any{"SizeMB": 10},
+				"Tasks": []any{task("sleep", "3600")}})
+		}
+		job := map[string]any{"ID": fmt.Sprint("names", i), "Type": "service", "TaskGroups": groups}
+		if _, err := a.api.Put(ctx, "/v1/jobs", api.Query{}, map[string]any{"Job": job}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// complete waits until all names have all addresses.
+func (s *nameServer) complete(ctx context.Context) error {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, s.address)
+	}}
+	for n := range dnsNames {
+		err := until(ctx, dnsName(n)+" is known", func(ctx context.Context) error {
+			found, err := resolver.LookupHost(ctx, dnsName(n)+".")
+			if err == nil && len(found) != dnsInstances {
+				err = fmt.Errorf("%d of %d addresses: %w", len(found), dnsInstances, errNotYet)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startDnsmasq starts it as Debian does, with the names as additional hosts.
@@ -159,6 +217,18 @@ func startUnbound(threads int) func(context.Context, string) (*nameServer, func(
 	}
 }
 
+// freePort is an address on loopback, with its port, that nobody hears on at the moment.
+func freePort() (address, port string, err error) {
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer free.Close()
+	address = free.LocalAddr().String()
+	_, port, err = net.SplitHostPort(address)
+	return address, port, err
+}
+
 // startNameServer starts a program on a free port and waits until it answers.
 func startNameServer(ctx context.Context, program string, args func(port string) []string) (*nameServer, func(), error) {
 	path, err := exec.LookPath(program)
@@ -167,20 +237,17 @@ func startNameServer(ctx context.Context, program string, args func(port string)
 			return nil, nil, err
 		}
 	}
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	address, port, err := freePort()
 	if err != nil {
 		return nil, nil, err
 	}
-	address := free.LocalAddr().String()
-	free.Close()
-	_, port, _ := net.SplitHostPort(address)
 	command := exec.CommandContext(ctx, path, args(port)...)
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
 		return nil, nil, err
 	}
 	stop := func() { command.Process.Kill(); command.Wait() }
-	s := &nameServer{program, address, command.Process.Pid}
+	s := &nameServer{program, address, ownProcesses{ownProcess(command.Process.Pid)}}
 	err = until(ctx, program+" answers", func(ctx context.Context) error {
 		r, err := (&dnsLoad{address: address, names: []string{dnsName(0)}, sockets: 1, window: 1, length: 20 * time.Millisecond}).run(ctx)
 		if err == nil && r.answered == 0 {
