@@ -79,7 +79,7 @@ func nativeExpression(expr hcl.Expression) (hclsyntax.Expression, hcl.Diagnostic
 		return &hclsyntax.LiteralValueExpr{Val: value, SrcRange: at}, diags
 	}
 	text := []byte(value.AsString())
-	if problem := checkNesting(File{at.Filename, text}, hclsyntax.LexTemplate); problem != nil {
+	if problem := checkTemplate(File{at.Filename, text}); problem != nil {
 		problem.Subject = &at
 		return nil, hcl.Diagnostics{problem}
 	}

@@ -13,11 +13,9 @@ import (
 // strings that double, a dynamic block over a product of lists. Three things keep it small: how deep and how long the
 // syntax may be, a budget for all values that expressions of one file make, and a bound on dynamic blocks.
 const (
-	maxWork      = 8 << 20 // bytes of text that the expressions of a file may make
-	stepCost     = 16      // of a value and of each of its elements, beside their text: what it takes to make and to walk over them
-	maxNesting   = 100     // brackets within brackets
-	maxOperators = 10_000  // of a file; each may be one level of recursion
-	maxExponent  = 1100    // of a number, in bits: a little more than a float64 holds
+	maxWork     = 8 << 20 // bytes of text that the expressions of a file may make
+	stepCost    = 16      // of a value and of each of its elements, beside their text: what it takes to make and to walk over them
+	maxExponent = 1100    // of a number, in bits: a little more than a float64 holds
 )
 
 var errTooMuch = fmt.Errorf("the expressions of this file make more than %d MB of values; make lists and texts smaller", maxWork>>20)
@@ -91,75 +89,6 @@ func checkNumber(value cty.Value) error {
 	number := value.AsBigFloat()
 	if exponent := number.MantExp(nil); number.IsInf() || exponent > maxExponent || exponent < -maxExponent {
 		return errors.New("write a number between -1e308 and 1e308")
-	}
-	return nil
-}
-
-// lexer is one of the scanners of package hclsyntax.
-type lexer func(text []byte, name string, start hcl.Pos) (hclsyntax.Tokens, hcl.Diagnostics)
-
-// checkNesting refuses texts whose syntax tree would be too deep to walk over; the parsers recurse without bound.
-func checkNesting(f File, lex lexer) *hcl.Diagnostic {
-	tokens, _ := lex(f.Text, f.Name, hcl.InitialPos) // what is wrong with the tokens is the parser's to say
-	return checkTokens(tokens)
-}
-
-func checkTokens(tokens hclsyntax.Tokens) *hcl.Diagnostic {
-	depth, operators := 0, 0
-	var before hclsyntax.TokenType
-	for _, token := range tokens {
-		switch token.Type {
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc:
-			depth++
-		case hclsyntax.TokenOBrack:
-			depth++
-			if before == hclsyntax.TokenCBrack {
-				operators++
-			}
-		case hclsyntax.TokenTemplateControl:
-			depth++
-			operators++
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCParen, hclsyntax.TokenCBrack, hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
-			depth--
-		case hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenPercent,
-			hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq, hclsyntax.TokenGreaterThan,
-			hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenBang, hclsyntax.TokenQuestion:
-			operators++
-		}
-		before = token.Type
-		if depth > maxNesting {
-			return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Nested too deep", Subject: token.Range.Ptr(),
-				Detail: fmt.Sprintf("Brackets and blocks may be nested %d deep.", maxNesting)}
-		}
-		if operators > maxOperators {
-			return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Too many operators", Subject: token.Range.Ptr(),
-				Detail: fmt.Sprintf("A file may have %d operators.", maxOperators)}
-		}
-	}
-	return nil
-}
-
-func checkJSONNesting(f File) *hcl.Diagnostic {
-	depth, line, inString := 0, 1, false
-	for i := 0; i < len(f.Text); i++ {
-		switch c := f.Text[i]; {
-		case c == '\n':
-			line++
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			depth--
-		}
-		if depth > maxNesting {
-			at := hcl.Pos{Line: line, Column: 1, Byte: i}
-			return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Nested too deep", Subject: &hcl.Range{Filename: f.Name, Start: at, End: at},
-				Detail: fmt.Sprintf("Objects and lists may be nested %d deep.", maxNesting)}
-		}
 	}
 	return nil
 }
