@@ -37,6 +37,9 @@ func (v *validator) restart(at Path, r *RestartPolicy, whole bool) {
 // updates checks the groups' update strategies. What a group has from the job is said there, once.
 func (v *validator) updates() {
 	j := v.job
+	if j.Update != (UpdateStrategy{}) {
+		v.only(!j.RunsToEnd(), "update", "update")
+	}
 	said, promoting, manual := false, 0, Path("")
 	for i := range j.TaskGroups {
 		g := &j.TaskGroups[i]

@@ -149,8 +149,11 @@ func (c *serviceCheck) serviceCheck(at Path, s *Service, k *Check) {
 	case "":
 		c.check(false, at, `missing check type; write type = "http" or "tcp"`)
 	}
-	c.check(k.Interval >= minCheckTime, at.Field("interval"), "interval (%s) cannot be lower than %s", k.Interval, minCheckTime)
-	c.check(k.Timeout >= minCheckTime, at.Field("timeout"), "timeout (%s) is lower than required minimum timeout %s", k.Timeout, minCheckTime)
+	c.check(k.Interval != 0, at, `missing required value interval; write one such as interval = "10s"`)
+	c.check(k.Interval == 0 || k.Interval >= minCheckTime, at.Field("interval"), "interval (%s) cannot be lower than %s", k.Interval, minCheckTime)
+	c.check(k.Timeout != 0, at, `missing required value timeout; write one such as timeout = "2s"`)
+	c.check(k.Timeout == 0 || k.Timeout >= minCheckTime, at.Field("timeout"), "timeout (%s) is lower than required minimum timeout %s", k.Timeout, minCheckTime)
+	c.idle(at, k)
 	c.check(k.Type == "" || k.Type == CheckScript || k.PortLabel != "" || s.PortLabel != "" || k.Expose, at, "%s check without a port; write port in the service or in the check", quote(k.Type))
 	c.port(at.Field("port"), k.PortLabel)
 	c.check(k.SuccessBeforePassing >= 0, at.Field("success_before_passing"), "success_before_passing must be non-negative; have %d", k.SuccessBeforePassing)
@@ -161,6 +164,31 @@ func (c *serviceCheck) serviceCheck(at Path, s *Service, k *Check) {
 		c.checkRestart(at.Field("check_restart"), k.CheckRestart)
 	}
 	c.check(k.CheckRestart == nil || k.CheckRestart.Limit == 0 || k.OnUpdate != OnUpdateIgnore, at.Field("on_update"), `on_update = "ignore" and check_restart exclude one another; remove one`)
+	c.check(k.CheckRestart == nil || k.CheckRestart.Limit == 0 || k.CheckRestart.IgnoreWarnings || k.OnUpdate != OnUpdateIgnoreWarnings, at.Field("on_update"),
+		`on_update = "ignore_warnings" does not go with a check_restart that counts them; write ignore_warnings = true into it`)
+}
+
+// idle warns of what is written in a check and has no effect on one of its type.
+func (c *serviceCheck) idle(at Path, k *Check) {
+	for _, setting := range []struct {
+		field   string
+		written bool
+		types   []string
+	}{
+		{"path", k.Path != "", []string{CheckHTTP}},
+		{"method", k.Method != "", []string{CheckHTTP}},
+		{"protocol", k.Protocol != "", []string{CheckHTTP}},
+		{"header", len(k.Header) > 0, []string{CheckHTTP}},
+		{"body", k.Body != "", []string{CheckHTTP}},
+		{"tls_skip_verify", k.TLSSkipVerify, []string{CheckHTTP, CheckGRPC}},
+		{"command", k.Command != "", []string{CheckScript}},
+		{"args", len(k.Args) > 0, []string{CheckScript}},
+		{"grpc_service", k.GRPCService != "", []string{CheckGRPC}},
+		{"grpc_use_tls", k.GRPCUseTLS, []string{CheckGRPC}},
+	} {
+		c.warn(setting.written && k.Type != "" && !slices.Contains(setting.types, k.Type), at.Field(setting.field),
+			"%s has no effect on a check of type %s, but on one of type %s", setting.field, quote(k.Type), oneOf(setting.types))
+	}
 }
 
 // providedCheck is what the provider nomad asks of a check.

@@ -13,6 +13,9 @@ func (v *validator) task(at Path, g *TaskGroup, t *Task) {
 	v.check(t.Name != "alloc", at, `Task name cannot be "alloc": the folder that tasks share has that name`)
 	v.check(t.Driver != "", at, `Missing task driver; write one such as driver = "docker"`)
 	v.short(at.Field("driver"), "driver", t.Driver)
+	if near := Nearest(t.Driver, knownDrivers); t.Driver != "" && !slices.Contains(knownDrivers, t.Driver) && near != "" {
+		v.warn(true, at.Field("driver"), "the driver %s is none of those that are usual; did you mean %q? A node without it does not run the task", quote(t.Driver), near)
+	}
 	v.short(at.Field("user"), "user", t.User)
 	v.check(t.KillTimeout >= 0, at.Field("kill_timeout"), "KillTimeout must be a positive value, have %s", t.KillTimeout)
 	v.signal(at.Field("kill_signal"), t.KillSignal)
@@ -35,6 +38,9 @@ func (v *validator) task(at Path, g *TaskGroup, t *Task) {
 	v.secrets(at, t)
 	v.taskScaling(at, t)
 }
+
+// knownDrivers are drivers that real job files name. A node may have others.
+var knownDrivers = []string{"docker", "raw_exec", "exec", "exec2", "java", "qemu", "podman", "containerd-driver", "mock_driver", "lxc", "nix", "nix2", "pot", "virt"}
 
 func (v *validator) environment(at Path, env map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(env)) {

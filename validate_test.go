@@ -44,8 +44,8 @@ var validations = []struct {
 	{"spread of a system job", func(j *Job, g *TaskGroup, t *Task) {
 		j.Type, g.ReschedulePolicy, g.Migrate, j.Spreads = "system", nil, nil, []Spread{{Attribute: "${node.class}", Weight: 5}}
 	}, []string{`spread[0]: System jobs may not have a spread block; remove it`}},
-	{"update of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Migrate = "batch", nil }, []string{`group "g" > update: Job type "batch" does not allow update block; remove it`}},
-	{"migrate of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Update = "batch", nil }, []string{`group "g" > migrate: Job type "batch" does not allow migrate block; remove it`}},
+	{"update of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, g.Migrate = "batch", nil }, []string{`update: Job type "batch" does not allow update block; remove it`, `group "g" > update: Job type "batch" does not allow update block; remove it`}},
+	{"migrate of a batch job", func(j *Job, g *TaskGroup, t *Task) { j.Type, j.Update, g.Update = "batch", UpdateStrategy{}, nil }, []string{`group "g" > migrate: Job type "batch" does not allow migrate block; remove it`}},
 	{"migrate", func(j *Job, g *TaskGroup, t *Task) {
 		g.Migrate = &MigrateStrategy{MaxParallel: -1, MinHealthyTime: 2, HealthyDeadline: 1}
 	}, []string{

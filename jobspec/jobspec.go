@@ -108,6 +108,10 @@ func (p *parser) file() *cluster.Job {
 		return nil
 	}
 	content, diags := body.Content(rootSchema)
+	if diags.HasErrors() && p.isObject() {
+		p.problem(body.MissingItemRange(), "Not a job file", "This is a job in the API's JSON, as `job inspect` and `job run -output` print it: read it with -json.")
+		return nil
+	}
 	p.diags = append(p.diags, diags...)
 	blocks := content.Blocks.ByType()
 	p.root = &hcl.EvalContext{Functions: p.functions()}
@@ -127,6 +131,16 @@ func (p *parser) file() *cluster.Job {
 		return nil
 	}
 	return p.job(jobs[0])
+}
+
+// isObject reports whether the file is a job as the API has it, and no job file at all.
+func (p *parser) isObject() bool {
+	var object struct {
+		Job, TaskGroups json.RawMessage
+		Lower           json.RawMessage `json:"job"`
+	}
+	err := json.Unmarshal(p.config.File.Text, &object)
+	return err == nil && object.Lower == nil && (object.Job != nil || object.TaskGroups != nil)
 }
 
 // parse reads one file of either syntax; nil if it is no HCL.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -95,10 +97,19 @@ func (p *parser) duration(value cty.Value, at hcl.Range) any {
 	}
 	parsed, err := time.ParseDuration(value.AsString())
 	if err != nil {
-		p.problem(at, "Unsuitable value type", "Unsuitable duration value: "+clip(err.Error(), 200))
+		p.problem(at, "Unsuitable value type", "Unsuitable duration value: "+clip(strings.TrimPrefix(err.Error(), "time: "), 200)+inHours(value.AsString()))
 		return nil
 	}
 	return int64(parsed)
+}
+
+// inHours says what to write instead of a duration that is no duration: the largest unit is the hour.
+func inHours(text string) string {
+	number, days := strings.CutSuffix(text, "d")
+	if n, err := strconv.ParseUint(number, 10, 16); days && err == nil {
+		return fmt.Sprintf("; write hours: %q", strconv.FormatUint(24*n, 10)+"h")
+	}
+	return `; write a duration such as "1h30m" or "45s"`
 }
 
 func kindOf(value cty.Value) string {

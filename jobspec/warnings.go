@@ -3,6 +3,7 @@ package jobspec
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,9 +113,13 @@ func (p *parser) identityAlias(f cluster.Field, element map[string]any, block, a
 	}
 }
 
-var taskType = reflect.TypeFor[cluster.Task]()
+var (
+	taskType  = reflect.TypeFor[cluster.Task]()
+	groupType = reflect.TypeFor[cluster.TaskGroup]()
+	jobType   = reflect.TypeFor[cluster.Job]()
+)
 
-// found is where a place of the job was written. A part of a task may have been written around it.
+// found is where a place of the job was written. A part of a task may have been written around it, and a policy of a group in the job.
 func (p *parser) found(at cluster.Path) (hcl.Range, bool) {
 	if where, ok := p.ranges[at]; ok {
 		return where, true
@@ -123,6 +128,11 @@ func (p *parser) found(at cluster.Path) (hcl.Range, bool) {
 		if alias, ok := p.aliases[outer]; ok {
 			where, ok := p.ranges[alias+at[len(outer):]]
 			return where, ok
+		}
+		if strings.HasPrefix(outer.Parent().Last(), "group ") && isPolicy(outer.Last()) {
+			if where, ok := p.ranges[cluster.Path(outer.Last())+at[len(outer):]]; ok {
+				return where, true
+			}
 		}
 		task := outer.Parent()
 		if !strings.HasPrefix(task.Last(), "task ") || !isInherited(outer.Last()) {
@@ -135,6 +145,17 @@ func (p *parser) found(at cluster.Path) (hcl.Range, bool) {
 		}
 	}
 	return hcl.Range{}, false
+}
+
+// isPolicy reports whether a step of a path is a block that groups take from the job where they do not write it themselves: both have
+// one, and one only.
+func isPolicy(step string) bool {
+	single := func(noun reflect.Type) bool {
+		return slices.ContainsFunc(cluster.Fields(noun), func(f cluster.Field) bool {
+			return f.HCL == step && f.Noun() != nil && f.Type.Kind() != reflect.Slice && f.Type.Kind() != reflect.Map
+		})
+	}
+	return single(groupType) && single(jobType)
 }
 
 // isInherited reports whether a step of a path is a block that may be written around a task.
