@@ -30,17 +30,22 @@ func (h *apiHandler) writtenNode(r *request) (*cluster.Node, *state.Snapshot, er
 	return node, snapshot, nil
 }
 
-// nodeWritten applies a command about a node and answers with the evaluations that it brought.
-func (h *apiHandler) nodeWritten(r *request, command state.Command, evals []cluster.Evaluation) (written, error) {
+// writeNode applies a command about a node and answers with the evaluations that it brought.
+func (h *apiHandler) writeNode(r *request, command state.Command, evals []cluster.Evaluation) (written, error) {
 	result, err := h.Core.Apply(r.Context(), command)
 	if err != nil {
 		return written{}, err
 	}
+	return nodeWritten(result, evals), nil
+}
+
+// nodeWritten is the answer to a change of a node that brought those evaluations.
+func nodeWritten(result state.Result, evals []cluster.Evaluation) written {
 	response := api.NodeUpdateResponse{NodeModifyIndex: result.Index, Meta: api.Meta{Index: result.Index, KnownLeader: true}}
 	for _, eval := range evals {
 		response.EvalIDs, response.EvalCreateIndex = append(response.EvalIDs, eval.ID), result.Index
 	}
-	return written{response, result.Index}, nil
+	return written{response, result.Index}
 }
 
 // drainNode begins, changes or ends a drain. What it moves is planned by the leader's own loop.
@@ -68,7 +73,7 @@ func (h *apiHandler) drainNode(r *request) (written, error) {
 	if req.DrainSpec == nil && req.MarkEligible {
 		command.Evals = evalsForNode(snapshot, node, now)
 	}
-	return h.nodeWritten(r, command, command.Evals)
+	return h.writeNode(r, command, command.Evals)
 }
 
 // evaluateNode has the jobs that have work on the node, and all system jobs, planned anew.
@@ -82,11 +87,14 @@ func (h *apiHandler) evaluateNode(r *request) (written, error) {
 	if len(command.Evals) == 0 {
 		return written{api.NodeUpdateResponse{NodeModifyIndex: node.ModifyIndex, Meta: api.Meta{Index: snapshot.Index(), KnownLeader: true}}, snapshot.Index()}, nil
 	}
-	return h.nodeWritten(r, command, command.Evals)
+	return h.writeNode(r, command, command.Evals)
 }
 
 // purgeNode forgets a node. One that lives would only register again.
 func (h *apiHandler) purgeNode(r *request) (written, error) {
+	if result, done := h.answered(r); done {
+		return nodeWritten(result, nil), nil
+	}
 	node, snapshot, err := h.writtenNode(r)
 	if err != nil {
 		return written{}, err
@@ -96,5 +104,5 @@ func (h *apiHandler) purgeNode(r *request) (written, error) {
 	}
 	now := time.Now()
 	command := &state.DeleteNode{At: now.UnixNano(), RequestID: r.requestID(), ID: node.ID, Evals: evalsForNode(snapshot, node, now)}
-	return h.nodeWritten(r, command, command.Evals)
+	return h.writeNode(r, command, command.Evals)
 }

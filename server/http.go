@@ -200,6 +200,12 @@ func (h *apiHandler) write(w *reply, r *request, e endpoint) error {
 	return w.json(r, done.value)
 }
 
+// answered is what came of the request when it came before, if it did. What a change is checked against may be otherwise since
+// then, by that very change: whoever repeats it for a lost answer is told what came of it, not that it is too late.
+func (h *apiHandler) answered(r *request) (state.Result, bool) {
+	return h.Core.Snapshot().Answered(r.requestID(), time.Now().UnixNano())
+}
+
 // match is a route that fits a request, and the value of its {name}.
 type match struct {
 	route    api.Route

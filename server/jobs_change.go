@@ -56,6 +56,9 @@ func (h *apiHandler) revertJob(r *request) (written, error) {
 	if err := r.sameJob(req.JobID); err != nil {
 		return written{}, err
 	}
+	if result, done := h.answered(r); done {
+		return registered(result), nil
+	}
 	return h.whileOvertaken(func(sn *state.Snapshot) (written, error) {
 		job := sn.Job(r.namespace, r.arg)
 		if job == nil {
@@ -159,6 +162,9 @@ func (h *apiHandler) tagJob(r *request) (written, error) {
 
 // untagJob takes the name from the version of a job that has it.
 func (h *apiHandler) untagJob(r *request) (written, error) {
+	if result, done := h.answered(r); done {
+		return written{api.JobTagResponse{Meta: api.Meta{Index: result.Index, KnownLeader: true}}, result.Index}, nil
+	}
 	id, name := r.route.Split(r.arg)
 	sn := h.Core.Snapshot()
 	for _, job := range sn.JobVersions(r.namespace, id) {
@@ -201,6 +207,9 @@ func (h *apiHandler) scaleJob(r *request) (written, error) {
 		return written{}, cluster.Errorf(cluster.CodeInvalid, "scale job %.128q: a task group is missing: want Target with a Group", r.arg)
 	case req.Error && req.Count != nil:
 		return written{}, cluster.Errorf(cluster.CodeInvalid, "scale job %.128q: an event that tells of an error has no count", r.arg)
+	}
+	if result, done := h.answered(r); done {
+		return registered(result), nil
 	}
 	change := func(sn *state.Snapshot) (written, error) { return h.scale(r, sn, &req) }
 	if req.JobModifyIndex != 0 {

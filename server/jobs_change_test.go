@@ -241,6 +241,68 @@ func TestChangesThatAreSentTwiceAreMadeOnce(t *testing.T) {
 	}
 }
 
+// TestWhatWasDoneIsNotRefusedWhenItIsSentAgain repeats changes whose answers were lost, when what they are checked against is not as it
+// was, mostly because of them.
+func TestWhatWasDoneIsNotRefusedWhenItIsSentAgain(t *testing.T) {
+	w := newWorld(t)
+	alloc := w.populate("web")[0]
+	w.versionsOf("web", 2)
+	for _, job := range []string{
+		`{"ID": "made", "Type": "batch", "ParameterizedJob": {}, "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "raw_exec", "Config": {"command": "/bin/true"}}]}]}`,
+		`{"ID": "timed", "Type": "batch", "Periodic": {"Spec": "0 0 1 1 *"}, "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "raw_exec", "Config": {"command": "/bin/true"}}]}]}`,
+	} {
+		if got := w.ask("PUT", "/v1/jobs", `{"Job": `+job+`}`); got.status != 200 {
+			t.Fatal(got.body)
+		}
+	}
+	deployment := func(status string) {
+		d := *w.Snapshot().Deployment(alloc.DeploymentID)
+		d.ID[15]++ // a final one stays as it is
+		d.Status, d.JobVersion = status, w.Snapshot().Job("default", "web").Version
+		alloc.DeploymentID = d.ID
+		w.apply(&state.UpsertDeployments{At: 1, Deployments: []cluster.Deployment{d}})
+	}
+	stop := func(job string) func() { return func() { w.ask("DELETE", "/v1/job/"+job, "") } }
+	nothing := func() {}
+	deployment(cluster.DeploymentSuccessful)
+	w.apply(&state.NodeStatus{At: 1, ID: nodeID, Status: cluster.NodeStatusDown})
+	index := w.Snapshot().Job("default", "web").JobModifyIndex
+	for _, c := range []struct {
+		method, path, body string
+		meanwhile          func()
+	}{
+		{"PUT", "/v1/job/web/scale", fmt.Sprintf(`{"Count": 3, "JobModifyIndex": %d, "Target": {"Group": "app"}}`, index), func() { deployment(cluster.DeploymentRunning) }},
+		{"PUT", "/v1/job/web/revert", fmt.Sprintf(`{"JobVersion": 0, "EnforcePriorVersion": %d}`, w.Snapshot().Job("default", "web").Version+1), nothing},
+		{"PUT", "/v1/job/web/versions/golden/tag", `{"Version": 0}`, nothing},
+		{"DELETE", "/v1/job/web/versions/golden/tag", ``, nothing},
+		{"PUT", "/v1/job/made/dispatch", `{}`, stop("made")},
+		{"PUT", "/v1/job/timed/periodic/force", ``, stop("timed")},
+		{"PUT", "/v1/node/" + nodeID.String() + "/purge", ``, nothing},
+		{"DELETE", "/v1/job/web?purge=true", ``, nothing},
+	} {
+		name := c.method + c.path
+		named := func(r *http.Request) { r.Header.Set(api.HeaderRequestID, name) }
+		first := w.ask(c.method, c.path, c.body, named)
+		c.meanwhile()
+		before := w.Snapshot().Index()
+		again := w.ask(c.method, c.path, c.body, named)
+		if first.status != 200 || again.status != 200 {
+			t.Errorf("%s: %d %s, then %d %s", name, first.status, first.body, again.status, again.body)
+			continue
+		}
+		var a, b struct {
+			EvalID, DispatchedJobID string
+			Index, JobModifyIndex   uint64
+		}
+		if json.Unmarshal([]byte(first.body), &a) != nil || json.Unmarshal([]byte(again.body), &b) != nil || a != b {
+			t.Errorf("%s: %s, then %s", name, first.body, again.body)
+		}
+		if changed := w.Snapshot(); changed.Job("default", "web") != nil && changed.Job("default", "web").ModifyIndex > before {
+			t.Errorf("%s: it was done twice", name)
+		}
+	}
+}
+
 func TestFailedInstancesAreReplacedByForce(t *testing.T) {
 	w := newWorld(t)
 	alloc := w.populate("web")[0]

@@ -173,6 +173,9 @@ func (h *apiHandler) deregisterJob(r *request) (written, error) {
 	if err != nil {
 		return written{}, cluster.Errorf(cluster.CodeInvalid, "read eval_priority %.100q: want a number", r.query.Get("eval_priority"))
 	}
+	if result, done := h.answered(r); done {
+		return deregistered(result), nil
+	}
 	snapshot := h.Core.Snapshot()
 	job := snapshot.Job(r.namespace, r.arg)
 	if job == nil {
@@ -192,12 +195,17 @@ func (h *apiHandler) deregisterJob(r *request) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
+	return deregistered(result), nil
+}
+
+// deregistered is the answer to the end of a job.
+func deregistered(result state.Result) written {
 	response := api.JobDeregisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex,
 		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
 	if !result.EvalID.IsZero() {
 		response.EvalCreateIndex = result.Index
 	}
-	return written{response, result.Index}, nil
+	return written{response, result.Index}
 }
 
 // validateJob tells what is wrong with a job; that something is wrong is a good answer.

@@ -214,7 +214,7 @@ type swap struct {
 func (s *Server) swap(ctx context.Context, c swap) error {
 	for attempt := 1; ; attempt++ {
 		sn := s.Snapshot()
-		if sn.Answered(c.request, c.now.UnixNano()) {
+		if _, done := sn.Answered(c.request, c.now.UnixNano()); done {
 			return nil
 		}
 		swaps, err := c.decide(sn)

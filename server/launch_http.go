@@ -42,6 +42,9 @@ func (h *apiHandler) dispatchPayload(r *request) (written, error) {
 }
 
 func (h *apiHandler) dispatch(r *request, d cluster.Dispatch) (written, error) {
+	if result, done := h.answered(r); done {
+		return dispatched(result), nil
+	}
 	d.Token = r.query.Get("idempotency_token")
 	job := h.Core.Snapshot().Job(r.namespace, r.arg)
 	if job == nil {
@@ -62,16 +65,24 @@ func (h *apiHandler) dispatch(r *request, d cluster.Dispatch) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
+	return dispatched(result), nil
+}
+
+// dispatched is the answer to a launch of a parameterized job.
+func dispatched(result state.Result) written {
 	answer := api.JobDispatchResponse{DispatchedJobID: result.LaunchID, EvalID: result.EvalID, JobCreateIndex: result.JobModifyIndex,
 		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
 	if !result.EvalID.IsZero() {
 		answer.EvalCreateIndex = result.Index
 	}
-	return written{answer, result.Index}, nil
+	return written{answer, result.Index}
 }
 
 // forceJob launches a periodic job now, beside its schedule.
 func (h *apiHandler) forceJob(r *request) (written, error) {
+	if result, done := h.answered(r); done {
+		return forced(result), nil
+	}
 	snapshot, now := h.Core.Snapshot(), time.Now()
 	job := snapshot.Job(r.namespace, r.arg)
 	if job == nil {
@@ -87,8 +98,13 @@ func (h *apiHandler) forceJob(r *request) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
+	return forced(result), nil
+}
+
+// forced is the answer to a launch of a periodic job beside its schedule.
+func forced(result state.Result) written {
 	return written{api.PeriodicForceResponse{EvalID: result.EvalID, EvalCreateIndex: result.Index, LaunchedJobID: result.LaunchID,
-		Meta: api.Meta{Index: result.Index, KnownLeader: true}}, result.Index}, nil
+		Meta: api.Meta{Index: result.Index, KnownLeader: true}}, result.Index}
 }
 
 // forcedLaunch is the launch of a periodic job beside its schedule. It has the name of the next second that is no slot and

@@ -106,15 +106,7 @@ func (h *apiHandler) setEligibility(r *request) (written, error) {
 	if req.Eligibility == cluster.NodeEligible {
 		command.Evals = evalsForNode(snapshot, node, now)
 	}
-	result, err := h.Core.Apply(r.Context(), command)
-	if err != nil {
-		return written{}, err
-	}
-	response := api.NodeUpdateResponse{NodeModifyIndex: result.Index, Meta: api.Meta{Index: result.Index, KnownLeader: true}}
-	for _, eval := range command.Evals {
-		response.EvalIDs, response.EvalCreateIndex = append(response.EvalIDs, eval.ID), result.Index
-	}
-	return written{response, result.Index}, nil
+	return h.writeNode(r, command, command.Evals)
 }
 
 // nodeOfQuery is the node that ?node_id names; without it, the one node that there is.

@@ -318,9 +318,13 @@ func (sn *Snapshot) Meta(key string) []byte {
 	return entry.value
 }
 
-// Answered reports whether a request of that ID, proposed at that time (unix nanoseconds), would be answered with the result of an
-// earlier one.
-func (sn *Snapshot) Answered(request string, at int64) bool {
+// Answered is the result of an earlier request of that ID, if one that is proposed at that time (unix nanoseconds) would be answered
+// with it.
+func (sn *Snapshot) Answered(request string, at int64) (Result, bool) {
 	old, ok := sn.requests.get(request)
-	return ok && request != "" && at-old.at < RequestWindow
+	if !ok || request == "" || at-old.at >= RequestWindow {
+		return Result{}, false
+	}
+	old.result.Repeated = true
+	return old.result, true
 }
