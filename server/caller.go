@@ -20,6 +20,7 @@ const (
 	headerForwarded = "X-Cluster-Forwarded" // by servers: how the request came, forwarded or aside
 	headerCaller    = "X-Cluster-Caller"    // by servers: the node that asks, or through which a person does; absent for people at a server
 	headerPerson    = "X-Cluster-Person"    // a person asks, not the node that passes it on
+	headerNode      = "X-Cluster-Node"      // by servers: the node whose agent is to answer, which runs what the request is about
 )
 
 // Caller is who sent a request: a node for itself, or a person.

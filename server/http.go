@@ -160,6 +160,9 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 	if e := found.endpoint; e.write != nil || e.read != nil && !r.stale {
 		return h.byLeader(w, r, e)
 	}
+	if e := found.endpoint; e.node != nil {
+		return h.onNode(w, r, e)
+	}
 	if err := h.checkNamespace(r); err != nil {
 		return err
 	}
@@ -175,8 +178,6 @@ func (h *apiHandler) serve(w *reply, hr *http.Request, found match) error {
 			return err
 		}
 		return w.json(r, value)
-	case e.node != nil:
-		return h.onNode(w, r, e)
 	case e.raw != nil:
 		return e.raw(r, w)
 	}

@@ -161,6 +161,15 @@ func (r *request) came() string {
 	return forwarded
 }
 
+// meantFor is the node whose agent is to answer, as another server has found out; zero if none has.
+func (r *request) meantFor() cluster.ID {
+	if r.caller.By.IsZero() {
+		return cluster.ID{}
+	}
+	id, _ := cluster.ParseID(r.Header.Get(headerNode))
+	return id
+}
+
 // order reports whether the request has a node do what, done twice, is another thing. The node remembers its ID.
 func (r *request) order() bool { return r.route == api.AllocRestart || r.route == api.AllocSignal }
 
@@ -286,8 +295,15 @@ func Rewindable(r *http.Request) (func() *http.Request, error) {
 }
 
 // onNode passes the request to the agent of the node that it is about. A server that does not know of it may have begun a
-// moment ago or be behind: it leaves the answer to the leader.
+// moment ago or be behind: it leaves the answer to the leader. Where another server sent it to this node, as the one that it is about,
+// what the server here knows does not matter: that may be less than what runs here.
 func (h *apiHandler) onNode(w *reply, r *request, e endpoint) error {
+	if id := r.meantFor(); !id.IsZero() {
+		return h.toNode(w, r, id)
+	}
+	if err := h.checkNamespace(r); err != nil {
+		return err
+	}
 	id, err := e.node(r)
 	if cluster.CodeOf(err) == cluster.CodeNotFound {
 		return h.byLeader(w, r, e)
@@ -314,6 +330,7 @@ func (h *apiHandler) toNode(w *reply, r *request, id cluster.ID) error {
 	for sent := false; ; {
 		rewind()
 		out := r.spokenFor()
+		out.Header.Set(headerNode, id.String())
 		if r.route == api.AllocChecks {
 			out.URL.Path, out.URL.RawPath = api.AllocNodeChecks.URL(r.arg), ""
 		}

@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -469,6 +471,43 @@ func TestServersThatAreBehindAskTheLeaderForNodes(t *testing.T) {
 	follower.leader.Store(&Leadership{})
 	if got := follower.ask("GET", logs, ""); got.status != 500 || got.body != "No cluster leader" {
 		t.Errorf("without a leader it answers %d %q", got.status, got.body)
+	}
+}
+
+// TestANodeAnswersForWhatItRunsBeforeItsServerKnowsOfThat has the node of an allocation be a server that is behind: the leader has sent
+// the allocation to its agent, and what was committed is not in its state yet.
+func TestANodeAnswersForWhatItRunsBeforeItsServerKnowsOfThat(t *testing.T) {
+	leader, behind := newWorld(t), newSilentWorld(t)
+	alloc := leader.populate("web")[0]
+	behind.leader.Store(&Leadership{ID: otherID, Address: "127.0.0.1:1"})
+	behind.handler.(*apiHandler).patience = 10 * time.Millisecond
+	behind.node = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Method+" "+r.URL.Path) })
+	passports := newPassports(t)
+	leader.node = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.TLS = passports.of(otherID, pki.RoleServer)
+		behind.handler.ServeHTTP(w, r)
+	})
+	for _, c := range []struct{ method, path, want string }{
+		{"GET", "/v1/client/fs/logs/" + alloc.ID.String(), ""},
+		{"PUT", "/v1/client/allocation/" + alloc.ID.String() + "/restart", ""},
+		{"GET", "/v1/allocation/" + alloc.ID.String() + "/checks", "/v1/client/allocation/" + alloc.ID.String() + "/checks"},
+		{"GET", "/v1/client/stats", ""},
+	} {
+		if got := leader.ask(c.method, c.path, ""); got.status != 200 || got.body != c.method+" "+cmp.Or(c.want, c.path) {
+			t.Errorf("%s %s: %d %q", c.method, c.path, got.status, got.body)
+		}
+	}
+	behind.leader.Store(&Leadership{})
+	forged := httptest.NewRequest("GET", "/v1/client/fs/logs/"+alloc.ID.String(), nil)
+	forged.Header.Set(headerNode, nodeID.String())
+	for name, state := range map[string]*tls.ConnectionState{"a person": nil, "a client's agent": passports.of(cluster.ID{7}, pki.RoleClient)} {
+		forged.TLS = state
+		forged.Header.Set(headerPerson, "1")
+		got := httptest.NewRecorder()
+		if behind.handler.ServeHTTP(got, forged); got.Code == 200 {
+			t.Errorf("%s says which node answers: %q", name, got.Body)
+		}
 	}
 }
 
