@@ -157,8 +157,7 @@ func (r *runner) restart(id, only string, all bool) error {
 	if same(rec, r.rec) {
 		return cluster.Errorf(cluster.CodeRejected, "restart allocation %s: Task not running", r.id)
 	}
-	r.set(rec.ordered(order{ID: id, At: now(), Done: true}), keepProcess)
-	return nil
+	return r.note(rec.ordered(order{ID: id, At: now(), Done: true}))
 }
 
 func (n *Node) serveSignal(run *runner, w http.ResponseWriter, r *http.Request) error {

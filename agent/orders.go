@@ -94,8 +94,9 @@ func (r *runner) once(ctx context.Context, id string, work func(context.Context)
 		if known, begun := r.rec.order(id, now()); begun {
 			return known.result()
 		}
-		current = r.carryOut(order{ID: id, At: now()}, work)
-		return nil
+		var err error
+		current, err = r.carryOut(order{ID: id, At: now()}, work)
+		return err
 	})
 	if err != nil || current == nil {
 		return err
@@ -108,11 +109,25 @@ func (r *runner) once(ctx context.Context, id string, work func(context.Context)
 	}
 }
 
+// note puts on record what an order changes, before anything is done about it, or nothing: what cannot be written would be done
+// again by the next process, and a task that is ended could not be started.
+func (r *runner) note(rec record) error {
+	before := r.rec
+	r.set(rec, keepProcess)
+	if r.unsaved == nil {
+		return nil
+	}
+	r.set(before, keepNothing)
+	return cluster.Errorf(cluster.CodeRejected, "allocation %s: %s: nothing was done; make room there and ask again", r.id, impediment(r.unsaved))
+}
+
 // carryOut begins the work beside the loop.
-func (r *runner) carryOut(o order, work func(context.Context) error) *carriedOut {
+func (r *runner) carryOut(o order, work func(context.Context) error) (*carriedOut, error) {
+	if err := r.note(r.rec.ordered(o)); err != nil {
+		return nil, err
+	}
 	c := &carriedOut{over: make(chan struct{})}
 	r.orders[o.ID] = c
-	r.set(r.rec.ordered(o), keepProcess)
 	loop := r.loop
 	ctx, cancel := context.WithTimeout(loop, orderTime)
 	r.beside(loop, func() {
@@ -129,5 +144,5 @@ func (r *runner) carryOut(o order, work func(context.Context) error) *carriedOut
 		}
 		r.set(r.rec.ordered(o), keepProcess)
 	})
-	return c
+	return c, nil
 }

@@ -146,3 +146,54 @@ func TestNobodyKnowsOfAnOrderThatTheAgentDiedOver(t *testing.T) {
 		}
 	})
 }
+
+// TestOrdersThatCannotBeWrittenAreNotCarriedOut: what is not on record would be done twice, and a task that is ended could not start.
+func TestOrdersThatCannotBeWrittenAreNotCarriedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.start(0)
+		defer func() { n.stop() }()
+		a := w.change(testAlloc(1, cluster.JobTypeService, nil, "web"), nil)
+		sleep(time.Second)
+		orders := map[string]string{"/restart": "", "/signal": `{"Signal": "SIGHUP"}`}
+		w.full.Store(true)
+		for range 2 {
+			for path, body := range orders {
+				code, text := n.order(t.Context(), "one"+path, a.ID.String()+path, body)
+				if code != cluster.CodeRejected.Status() || !strings.Contains(text, "no space left on device") || !strings.Contains(text, "nothing was done") {
+					t.Errorf("%s: %d %s", path, code, text)
+				}
+			}
+			if code, text := n.order(t.Context(), "", a.ID.String()+"/restart", ""); code == http.StatusOK {
+				t.Errorf("without a name: %s", text)
+			}
+			sleep(10 * time.Second)
+		}
+		if len(w.running()) != 1 || len(w.begun()) != 1 || len(w.sent()) != 0 {
+			t.Errorf("running %v, begun %v, sent %v", w.running(), w.begun(), w.sent())
+		}
+		if web := taskOf(t, w.alloc(a.ID), "web"); web.State != cluster.TaskRunning || strings.Contains(diary(web), "Restart") {
+			t.Errorf("the servers have %s", diary(web))
+		}
+		w.full.Store(false)
+		sleep(5 * time.Second)
+		for path, body := range orders {
+			if code, text := n.order(t.Context(), "one"+path, a.ID.String()+path, body); code != http.StatusOK {
+				t.Errorf("with room again, %s: %d %s", path, code, text)
+			}
+			sleep(5 * time.Second)
+		}
+		n.stop() // what is on record is what was done
+		n = w.start(0)
+		sleep(time.Second)
+		for path, body := range orders {
+			if code, text := n.order(t.Context(), "one"+path, a.ID.String()+path, body); code != http.StatusOK {
+				t.Errorf("again, %s: %d %s", path, code, text)
+			}
+		}
+		sleep(5 * time.Second)
+		if web := taskOf(t, w.alloc(a.ID), "web"); web.Restarts != 1 || len(w.begun()) != 2 {
+			t.Errorf("%d restarts, begun %v, sent %v", web.Restarts, w.begun(), w.sent())
+		}
+	})
+}
