@@ -34,11 +34,15 @@ var errUnfenced = errors.New("stop_on_client_after needs the supervisor, and thi
 // errFallen is why a fallen allocation is not started.
 var errFallen = errors.New("the node was without contact to the servers for longer than stop_on_client_after")
 
+// errUnwanted is why an allocation is not started of which the servers said meanwhile that it should stop.
+var errUnwanted = errors.New("the servers want it to stop")
+
 // guards is what the node has told its fence.
 type guards struct {
 	sent   time.Duration // when the newest renewal that the leader has confirmed was sent
 	held   bool          // there was one
 	leased chan struct{} // closed then
+	wished chan struct{} // closed when the servers have said what they want of the node, the first time
 	told   map[cluster.ID]bool
 	asked  bool // what a process before this one had guarded was gone through
 }
@@ -133,7 +137,9 @@ func (n *Node) unguard(ctx context.Context, ids []cluster.ID) {
 	}
 }
 
-// enclose has an allocation guarded before a task of it is started. It waits for the first lease of this process.
+// enclose has an allocation guarded before a task of it is started. It waits for the first lease of this process, and for the first
+// word of what the servers want: what is on record may have been given to another node since, and a machine that was started anew
+// has a fence that remembers nothing.
 func (n *Node) enclose(ctx context.Context, a *cluster.Allocation) error {
 	how, ok := guarded(a)
 	if !ok {
@@ -142,10 +148,15 @@ func (n *Node) enclose(ctx context.Context, a *cluster.Allocation) error {
 	if n.config.Fence == nil {
 		return errUnfenced
 	}
-	select {
-	case <-n.guards.leased:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for _, known := range []<-chan struct{}{n.guards.wished, n.guards.leased} {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if r := n.runner(a.ID); r != nil && (r.record().Alloc.Terminal() || r.record().Orphan) {
+		return errUnwanted
 	}
 	n.fencing.Lock()
 	sent := n.guards.sent

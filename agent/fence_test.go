@@ -120,6 +120,52 @@ func TestWithoutAFenceNothingFencedStarts(t *testing.T) {
 	})
 }
 
+// deaf are servers that renew leases and do not say what they want before hear is closed.
+type deaf struct {
+	Control
+	hear <-chan struct{}
+}
+
+func (d deaf) Allocations(ctx context.Context, node cluster.ID, index uint64) (Assignments, error) {
+	select {
+	case <-d.hear:
+		return d.Control.Allocations(ctx, node, index)
+	case <-ctx.Done():
+		return Assignments{}, ctx.Err()
+	}
+}
+
+// TestFencedWorkWaitsForWhatTheServersWant starts a machine anew whose work was given to another node meanwhile, or was not: the lease
+// is renewed before the node hears which of the two it is.
+func TestFencedWorkWaitsForWhatTheServersWant(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w, hear := newWorld(t), make(chan struct{})
+			n := w.start(0, func(c *Config) { c.Fence = &fakeFence{told: map[cluster.ID]Guarded{}} })
+			a := w.change(testAlloc(1, cluster.JobTypeService, fencedJob, "web"), nil)
+			sleep(3 * time.Second)
+			n.stop()
+			w.reboot("boot-2")
+			n = w.start(0, func(c *Config) {
+				c.Fence, c.Control = &fakeFence{told: map[cluster.ID]Guarded{}}, deaf{c.Control, hear}
+			})
+			defer n.stop()
+			sleep(5 * time.Second)
+			if begun := w.begun(); len(begun) != 1 {
+				t.Errorf("started before the servers said what they want: %v", begun)
+			}
+			if lost {
+				w.change(a, func(a *cluster.Allocation) { a.DesiredStatus = cluster.DesiredStop })
+			}
+			close(hear)
+			sleep(5 * time.Second)
+			if begun := w.begun(); (len(begun) == 1) != lost {
+				t.Errorf("lost %v, started: %v", lost, begun)
+			}
+		})
+	}
+}
+
 // An agent takes up the guard of the one before it, and ends what nothing here needs.
 func TestAGuardIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -73,7 +73,7 @@ func Open(config Config) (*Node, error) {
 	}
 	n := &Node{
 		config: config, log: config.Logger.With("node", id.String()), boot: config.BootID, probe: probe,
-		guards:  guards{leased: make(chan struct{}), told: map[cluster.ID]bool{}},
+		guards:  guards{leased: make(chan struct{}), wished: make(chan struct{}), told: map[cluster.ID]bool{}},
 		changed: make(chan struct{}, 1), offers: make(chan struct{}, 1), runners: map[cluster.ID]*runner{}, gone: map[cluster.ID]bool{},
 	}
 	if n.boot == "" {
@@ -452,6 +452,7 @@ func (n *Node) follow(ctx context.Context, registered <-chan struct{}) {
 	}
 	var index uint64
 	failures := 0
+	wished := n.guards.wished
 	for ctx.Err() == nil {
 		a, err := n.config.Control.Allocations(ctx, n.ID(), index)
 		if err == nil && a.Index == 0 { // no state has this index: taking it for one would end everything
@@ -473,6 +474,10 @@ func (n *Node) follow(ctx context.Context, registered <-chan struct{}) {
 		}
 		failures = 0
 		n.assign(ctx, a)
+		if wished != nil {
+			close(wished)
+			wished = nil
+		}
 		if a.Index == index && len(a.Changed) == 0 {
 			rest(ctx, 50*time.Millisecond) // whatever the servers do, it does not spin here
 		}
