@@ -1,6 +1,9 @@
 package cluster
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Record is what a node says of itself to all others, with no server in between: how it is reached, and the endpoints
 // of the services that it runs. A record is replaced, never modified. Its JSON is what RecordParts writes.
@@ -49,5 +52,5 @@ const (
 type Member struct {
 	Record
 	State MemberState
-	Since int64 // unix nanoseconds of this node's clock when State became so
+	Since time.Time // when State became so; by a clock that does not jump, where this process has seen it
 }

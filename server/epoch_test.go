@@ -156,7 +156,7 @@ func (r *realm) start(n byte, remembered ...byte) *seatedServer {
 		r.t.Fatal(err)
 	}
 	r.change(func() {
-		r.members[s.id] = cluster.Member{State: cluster.MemberAlive, Since: time.Now().UnixNano(), Record: cluster.Record{
+		r.members[s.id] = cluster.Member{State: cluster.MemberAlive, Since: time.Now(), Record: cluster.Record{
 			Node: s.id, Name: string('a' + rune(n) - 1), RPC: listener.Addr().String(), Server: true, Epoch: s.Epoch()}}
 	})
 	ctx, cancel := context.WithCancel(context.Background())

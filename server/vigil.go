@@ -60,8 +60,8 @@ func (s sign) judge(ttl time.Duration) (verdict, time.Duration) {
 		return flagged, vigilance
 	case s.member == 0 && s.silent < restartGrace:
 		return trusted, restartGrace - s.silent
-	case s.restarting && s.since.Abs() < restartGrace: // less than nothing if the clock was set back
-		return trusted, restartGrace - s.since.Abs()
+	case s.restarting && s.since < restartGrace:
+		return trusted, restartGrace - s.since
 	}
 	return suspect, 0
 }
@@ -128,7 +128,7 @@ func (s *Server) look(snapshot *state.Snapshot, doubts map[cluster.ID]doubt, now
 		}
 		sign := sign{silent: now.Sub(s.leases.last(node.ID))}
 		if m, met := members[node.ID]; met {
-			sign.member, sign.since, sign.restarting = m.State, now.Sub(time.Unix(0, m.Since)), m.Restarting
+			sign.member, sign.since, sign.restarting = m.State, now.Sub(m.Since), m.Restarting
 		} else if slices.Contains(behind, node.ID) {
 			sign.member = cluster.MemberDead // who re-formed the cluster gave it up
 		}

@@ -18,7 +18,7 @@ type Member struct {
 	ID      cluster.ID
 	Address netip.AddrPort // of its gossip, now or last; invalid if never heard of
 	State   cluster.MemberState
-	Since   int64 // unix nanoseconds of this node's clock when State became so
+	Since   time.Time // when State became so; Sub of it does not care whether the machine's clock was set meanwhile
 	// Registration and Edition are the version of Parts.
 	Registration uint64
 	Edition      uint64
@@ -157,7 +157,7 @@ func (g *Gossip) viewLocked() *View {
 	}
 	v := &View{Version: g.version, Members: make([]Member, 0, len(g.members))}
 	for _, e := range g.members {
-		m := Member{ID: e.id, Address: e.address(), State: e.state, Since: e.since.UnixNano()}
+		m := Member{ID: e.id, Address: e.address(), State: e.state, Since: e.since}
 		if len(e.places) > 0 {
 			m.Hint = e.places[0].hint
 		}

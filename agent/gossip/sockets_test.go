@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,9 @@ func TestRealSockets(t *testing.T) {
 	rest := nodes[:2]
 	await(t, rest, "dead", func() bool { return see(rest, idOf(2), cluster.MemberDead) })
 	t.Logf("dead everywhere %v after the end began", time.Since(began))
+	if since := nodes[0].see(idOf(2)).Since; !strings.Contains(since.String(), " m=") {
+		t.Errorf("it is dead since %v: how long that is depends on whether the clock is set", since)
+	}
 	if _, err := nodes[0].Ping(idOf(2)); err == nil {
 		t.Error("a dead node answers")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server"
@@ -70,7 +69,7 @@ func (r *running) serverView(id cluster.ID, members map[cluster.ID]cluster.Membe
 	v.Address, _ = r.directory.Address(id)
 	if m, met := members[id]; met {
 		v.Name, v.Version, v.Restarts, v.Status = m.Name, m.Version, m.Restarting && m.State == cluster.MemberDead, memberStatus[m.State]
-		v.Since = time.Unix(0, m.Since).UTC()
+		v.Since = m.Since.UTC()
 		if m.Left {
 			v.Status = "left"
 		}
