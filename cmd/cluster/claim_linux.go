@@ -23,7 +23,7 @@ import (
 
 const (
 	// claimPath is where a node is asked at which address it knows the node whose ID follows. That node adds who it is, as
-	// JSON, as the value of claimQuery. Without an ID a node says who it is itself.
+	// JSON, as the value of claimQuery. Without an ID a node says who it is itself; it is asked so by those of its own ID.
 	claimPath  = "/v1/internal/whereabouts/"
 	claimQuery = "claim"
 	// claimRound bounds one round of questions of a node whose data directory was moved, and claimPause is between two.
@@ -119,8 +119,7 @@ func (r *running) askForSelf(ctx context.Context, asked []cluster.ID, moved bool
 	if own, known := r.directory.Address(r.id); known {
 		waiting.Go(func() { meet(own) })
 	}
-	claim, _ := json.Marshal(r.claimant)
-	path := claimPath + r.id.String() + "?" + claimQuery + "=" + url.QueryEscape(string(claim))
+	path := claimPath + r.id.String() + r.claimText()
 	for _, id := range asked {
 		waiting.Go(func() {
 			var answer whereabout
@@ -142,6 +141,12 @@ func (r *running) askForSelf(ctx context.Context, asked []cluster.ID, moved bool
 	return found, rival
 }
 
+// claimText is the query that says who this node is.
+func (r *running) claimText() string {
+	claim, _ := json.Marshal(r.claimant) // numbers and an address
+	return "?" + claimQuery + "=" + url.QueryEscape(string(claim))
+}
+
 // taken is the error of a node that has to make way.
 func (r *running) taken(at string) error {
 	return cluster.Errorf(cluster.CodeConflict, "start node %s: another machine, at %s, runs under this ID: %s is a copy of its data directory, or that one of this: "+
@@ -159,7 +164,7 @@ func (r *running) askTwin(ctx context.Context, at string) (claimant, error) {
 		return claimant{}, fmt.Errorf("node %s answers at %s", id, at)
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	request, err := http.NewRequest(http.MethodGet, link.URL(r.id)+claimPath, nil)
+	request, err := http.NewRequest(http.MethodGet, link.URL(r.id)+claimPath+r.claimText(), nil)
 	if err != nil {
 		return claimant{}, err
 	}
@@ -175,11 +180,17 @@ func (r *running) askTwin(ctx context.Context, at string) (claimant, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&twin); err != nil {
 		return claimant{}, fmt.Errorf("ask the node at %s who it is: %w", at, err)
 	}
+	if twin.Nonce == r.claimant.Nonce { // the machine has several addresses, or had another one
+		return claimant{}, fmt.Errorf("this node itself answers at %s", at)
+	}
 	return twin, nil
 }
 
 // serveClaim says where this node knows another to be, and takes note of one that starts; or who it is itself.
 func (r *running) serveClaim(w http.ResponseWriter, request *http.Request) {
+	var c claimant
+	claimed := json.Unmarshal([]byte(request.URL.Query().Get(claimQuery)), &c) == nil && len(c.At) <= maxClaimAddress
+	caller, _ := peerOf(request)
 	var answer any = r.claimant
 	if text := strings.TrimPrefix(request.URL.Path, claimPath); text != "" || request.Method != http.MethodGet {
 		id, err := cluster.ParseID(text)
@@ -189,12 +200,12 @@ func (r *running) serveClaim(w http.ResponseWriter, request *http.Request) {
 		}
 		about := whereabout{}
 		about.At, _ = r.directory.Address(id)
-		var c claimant
-		caller, _ := peerOf(request) // nobody claims another's ID
-		if claim := request.URL.Query().Get(claimQuery); caller == id && json.Unmarshal([]byte(claim), &c) == nil && len(c.At) <= maxClaimAddress {
+		if caller == id && claimed { // nobody claims another's ID
 			about.Claimants = r.claims.hear(id, c, time.Now())
 		}
 		answer = about
+	} else if caller == r.id && c.Nonce != r.claimant.Nonce { // it is told so, and ends
+		r.logger.Error("another machine has this node's ID and key: it starts on a copy of this data directory", "node", r.id, "peer", request.RemoteAddr)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(answer); err != nil {

@@ -115,3 +115,17 @@ func TestAServerReachesTheLeaderThroughOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestANodeIsNotItsOwnTwin has a node meet itself, as on a machine of several addresses, or one that had another until lately.
+func TestANodeIsNotItsOwnTwin(t *testing.T) {
+	live(t, 1, 2, 0, func(f *fleet) {
+		f.pass(10 * time.Second)
+		one := f.nodes[0].running
+		if twin, err := one.askTwin(f.t.Context(), one.advertise); err == nil || !strings.Contains(err.Error(), "this node itself") {
+			f.t.Errorf("it takes itself for another: %+v, %v", twin, err)
+		}
+		if twin, err := one.askTwin(f.t.Context(), f.nodes[1].running.advertise); err == nil {
+			f.t.Errorf("it takes another node for itself: %+v", twin)
+		}
+	})
+}

@@ -126,9 +126,6 @@ func (w *Port) admit(ctx context.Context, conn *tls.Conn) {
 		return
 	}
 	id, role := Conn{conn}.Peer()
-	if id == w.Identity.ID() { // it is told so, and ends
-		w.Logger.Error("another machine has this node's ID and key: it starts on a copy of this data directory", "node", id, "peer", conn.RemoteAddr().String())
-	}
 	switch {
 	case w.Removed != nil && w.Removed(id):
 		w.Logger.Debug("connection refused: the node was removed from the cluster", "node", id, "peer", conn.RemoteAddr().String())
