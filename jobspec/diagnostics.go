@@ -113,13 +113,27 @@ func sourceLine(text []byte, at hcl.Pos) string {
 		}
 		text = rest
 	}
-	first, _, _ := bytes.Cut(text, []byte("\n"))
-	line := printable(strings.TrimRight(string(first), "\r"))
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	line = bytes.TrimRight(line, "\r")
+	mark := ""
 	// Columns count characters, and bytes are never fewer: a cut that is too early shows more.
 	if before := at.Column - shownBefore; before > 0 && len(line) > shownLine && before < len(line) {
-		line = "…" + strings.ToValidUTF8(line[before:], "")
+		line, mark = fromRune(line[before:]), "…"
 	}
-	return clip(line, shownLine)
+	if len(line) > 2*shownLine {
+		line = line[:2*shownLine] // which clip cuts where a character ends
+	}
+	return clip(mark+printable(string(line)), shownLine)
+}
+
+// fromRune is a text from its first whole character on.
+func fromRune(text []byte) []byte {
+	for i := range min(len(text), utf8.UTFMax) {
+		if utf8.RuneStart(text[i]) {
+			return text[i:]
+		}
+	}
+	return text
 }
 
 // printable replaces what a terminal would obey instead of showing.

@@ -106,10 +106,10 @@ type resolver struct {
 
 // Enter implements hclsyntax.Walker.
 func (r *resolver) Enter(node hclsyntax.Node) hcl.Diagnostics {
-	r.around(node, +1)
 	if m, ok := node.(*metered); ok {
 		node = m.Expression
 	}
+	r.around(node, +1)
 	switch n := node.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		return r.reference(n)
@@ -125,6 +125,10 @@ func (r *resolver) Enter(node hclsyntax.Node) hcl.Diagnostics {
 		for i := range n.Parts {
 			n.Parts[i] = r.meter(n.Parts[i])
 		}
+	case *hclsyntax.ConditionalExpr:
+		n.TrueResult, n.FalseResult = r.meter(n.TrueResult), r.meter(n.FalseResult)
+	case *hclsyntax.SplatExpr:
+		n.Source, n.Each = r.meter(n.Source), r.meter(n.Each)
 	case *hclsyntax.BinaryOpExpr:
 		n.LHS, n.RHS = r.meter(n.LHS), r.meter(n.RHS)
 	case *hclsyntax.ForExpr:
@@ -138,6 +142,9 @@ func (r *resolver) Enter(node hclsyntax.Node) hcl.Diagnostics {
 
 // Exit implements hclsyntax.Walker.
 func (r *resolver) Exit(node hclsyntax.Node) hcl.Diagnostics {
+	if m, ok := node.(*metered); ok {
+		node = m.Expression
+	}
 	if _, ok := node.(hclsyntax.ChildScope); ok {
 		r.locals = r.locals[:len(r.locals)-1]
 	}
@@ -164,6 +171,9 @@ func (r *resolver) around(node hclsyntax.Node, step int) {
 
 // call is a diagnostic if a function does not exist, and notes its special arguments.
 func (r *resolver) call(n *hclsyntax.FunctionCallExpr) hcl.Diagnostics {
+	if r.inType > 0 { // list(string)
+		return nil
+	}
 	functions := r.parser.root.Functions
 	if _, known := functions[n.Name]; !known && r.inTry == 0 {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Call to unknown function", Subject: n.NameRange.Ptr(),
@@ -171,9 +181,14 @@ func (r *resolver) call(n *hclsyntax.FunctionCallExpr) hcl.Diagnostics {
 	}
 	switch {
 	case n.Name == "convert" && len(n.Args) == 2:
+		n.Args[0] = r.meter(n.Args[0])
 		r.types = noting(r.types, n.Args[1:])
-	case n.Name == "try" || n.Name == "can":
+	case n.Name == "try" || n.Name == "can": // they look at expressions: what these evaluate is metered
 		r.attempts = noting(r.attempts, n.Args)
+	default:
+		for i := range n.Args {
+			n.Args[i] = r.meter(n.Args[i])
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"regexp/syntax"
 
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -23,12 +24,12 @@ var plainFunctions = map[string]function.Function{
 	"trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
 
 	"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc,
-	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
+	"concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "element": stdlib.ElementFunc,
 	"flatten": stdlib.FlattenFunc, "index": stdlib.IndexFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc,
 	"merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseFunc, "setintersection": stdlib.SetIntersectionFunc,
 	"setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
 
-	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
+	"csvdecode": stdlib.CSVDecodeFunc, "jsondecode": checked(stdlib.JSONDecodeFunc, checkJSONDepth), "jsonencode": stdlib.JSONEncodeFunc,
 	"base64decode": base64Decode, "base64encode": base64Encode, "urlencode": urlEncode,
 	"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
 	"yamlencode": yaml.YAMLEncodeFunc,
@@ -36,19 +37,20 @@ var plainFunctions = map[string]function.Function{
 	"cidrhost": cidrHost, "cidrnetmask": cidrNetmask, "cidrsubnet": cidrSubnet, "cidrsubnets": cidrSubnets,
 }
 
-// multiplying functions give values much larger than what they were given; cost foretells how large.
+// multiplying functions give values much larger than what they were given, or take much longer; cost foretells how much.
 var multiplying = map[string]struct {
 	function.Function
 	cost func(args []cty.Value) int
 }{
+	"distinct":      {stdlib.DistinctFunc, distinctCost},
 	"format":        {stdlib.FormatFunc, formatCost},
 	"formatlist":    {stdlib.FormatListFunc, formatCost},
 	"indent":        {stdlib.IndentFunc, indentCost},
 	"join":          {stdlib.JoinFunc, productCost},
 	"replace":       {stdlib.ReplaceFunc, productCost},
-	"regex_replace": {stdlib.RegexReplaceFunc, productCost},
+	"regex_replace": {stdlib.RegexReplaceFunc, regexCost},
 	"setproduct":    {stdlib.SetProductFunc, setProductCost},
-	"yamldecode":    {yaml.YAMLDecodeFunc, yamlCost},
+	"yamldecode":    {checked(yaml.YAMLDecodeFunc, checkYAMLDepth), yamlCost},
 }
 
 // functions lists all functions that expressions of this file may call.
@@ -82,26 +84,17 @@ func refusal(text string) function.Function {
 	})
 }
 
-// metered is the function with its arguments and its result paid for.
+// metered is the function with what it costs beside its arguments paid for: these are metered expressions.
 func (p *parser) metered(f function.Function, cost func([]cty.Value) int) function.Function {
-	pay := func(args []cty.Value) error {
-		for _, arg := range args {
-			if err := p.charge(arg); err != nil {
-				return err
-			}
-		}
-		if cost != nil {
-			return p.spend(cost(args))
-		}
-		return nil
-	}
 	return function.New(&function.Spec{
 		Description: f.Description(),
 		Params:      f.Params(),
 		VarParam:    f.VarParam(),
 		Type: func(args []cty.Value) (cty.Type, error) {
-			if err := pay(args); err != nil {
-				return cty.NilType, err
+			if cost != nil {
+				if err := p.spend(cost(args)); err != nil {
+					return cty.NilType, err
+				}
 			}
 			return f.ReturnTypeForValues(args)
 		},
@@ -149,6 +142,28 @@ func productCost(args []cty.Value) int {
 		rest += extent(arg)
 	}
 	return times(extent(args[0]), rest) / 8
+}
+
+// distinctCost is that of comparing each element with each.
+func distinctCost(args []cty.Value) int {
+	if !args[0].CanIterateElements() {
+		return 0
+	}
+	return times(args[0].LengthInt(), extent(args[0])) / 8
+}
+
+// regexCost counts the steps of the expression that are tried at each place of the text: a{1000} is a thousand.
+func regexCost(args []cty.Value) int {
+	cost := productCost(args)
+	expression, err := syntax.Parse(args[1].AsString(), syntax.Perl)
+	if err != nil { // which the function will say
+		return cost
+	}
+	program, err := syntax.Compile(expression.Simplify())
+	if err != nil {
+		return cost
+	}
+	return max(cost, times(extent(args[0]), len(program.Inst))/8)
 }
 
 var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*[0-9]{4}`)

@@ -140,13 +140,22 @@ func TestFunctions(t *testing.T) {
 		}
 		for _, call := range calls {
 			have := evaluated(t, call[0], dir)
-			if failed := strings.HasPrefix(have, "f.hcl:"); failed && !strings.Contains(have, call[1]) || !failed && have != call[1] {
+			if failed := strings.HasPrefix(have, "f.hcl:"); failed && (json.Valid([]byte(call[1])) || !strings.Contains(have, call[1])) || !failed && have != call[1] {
 				t.Errorf("%s: have %s, want %s", call[0], have, call[1])
 			}
 		}
 	}
 	if len(functionCalls) != 83 {
 		t.Errorf("%d functions", len(functionCalls))
+	}
+}
+
+// A reference within a text is meant, also where the text is an argument.
+func TestReferencesInArguments(t *testing.T) {
+	text := "job \"a\" {\n  meta = { x = upper(\"${host.name}\") }\n  group \"g\" {\n    task \"t\" {\n      driver = \"raw_exec\"\n      config {\n        command = \"x\"\n      }\n    }\n  }\n}\n"
+	result, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "f.hcl", Text: []byte(text)}})
+	if err != nil || len(result.Warnings) > 0 || result.Job.Meta["x"] != "${HOST.NAME}" {
+		t.Errorf("%+v, %v", result, err)
 	}
 }
 

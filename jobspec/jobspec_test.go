@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/jobspec"
@@ -218,6 +219,8 @@ func TestBombs(t *testing.T) {
 		doubling += "  " + string(c) + " = " + strings.ReplaceAll(doubled, "x", string(c-1)) + "\n"
 		nesting += "  " + string(c) + " = [local." + string(c-1) + ", local." + string(c-1) + ", local." + string(c-1) + ", local." + string(c-1) + "]\n"
 	}
+	const tooMany = "make more than 8 MB of values"
+	big := "locals {\n  big = split(\",\", \"" + strings.Repeat("a,", 60_000) + "\")\n}\n"
 	meta := func(expression string) string { return "job \"a\" {\n  meta {\n    x = " + expression + "\n  }\n}\n" }
 	for _, c := range []struct{ name, text, want string }{
 		{"strings that double", doubling + "}\njob \"a\" {}", "Expression too large"},
@@ -247,6 +250,21 @@ func TestBombs(t *testing.T) {
 		{"type", "variable \"x\" {\n  type = " + strings.Repeat("list(", 20_000) + "\n}\n", "nested 100 deep"},
 		{"type in JSON", `{"variable": {"x": {"type": "` + strings.Repeat("list(", 150_000) + `"}}, "job": {"a": {}}}`, "nested 100 deep"},
 		{"iterator in JSON", `{"job": {"a": {"dynamic": {"group": {"for_each": [1], "iterator": "` + strings.Repeat("a[", 9_000) + `", "content": {}}}}}}`, "Invalid iterator"},
+		{"each compared with each", big + meta(`length(distinct([for i, x in local.big : i]))`), tooMany},
+		{"list of very many types", meta(`length(concat([` + strings.Repeat("1,", 60_000) + `]))`), tooMany},
+		{"splats of splats", big + meta(`length(local.big`+strings.Repeat("[*]", 2400)+`)`), tooMany},
+		{"large choices", big + meta(`[`+strings.Repeat("true ? local.big : local.big,", 4000)+`]`), tooMany},
+		{"large conversions", big + meta(`[`+strings.Repeat("convert(local.big, list(string)),", 4000)+`]`), tooMany},
+		{"large expressions of texts", meta(`regex_replace("` + strings.Repeat("a", 90_000) + `", "` + strings.Repeat("[ab]{999}x|[ac]{999}x|", 30) + `", "")`), tooMany},
+		{"JSON in a text", meta(`jsondecode("` + strings.Repeat("[", 900_000) + `")`), "nested 100 deep"},
+		{"YAML in a text", meta(`yamldecode("` + strings.Repeat("[", 900_000) + `")`), "10000 opening brackets"},
+		{"YAML of dashes", meta(`yamldecode("` + strings.Repeat("- ", 450_000) + `")`), "nested 100 deep"},
+		{"YAML of keys", meta(`yamldecode("` + strings.Repeat("? ", 450_000) + `")`), "nested 100 deep"},
+		{"lists in lists of other values", "locals {\n  a = " + strings.Repeat("[", 60) + strings.Repeat("]", 60) + "\n  b = " + strings.Repeat("[", 60) + "local.a" + strings.Repeat("]", 60) + "\n}\njob \"a\" {}\n", "nested 100 deep"},
+		{"dynamic blocks of a large range", "job \"a\" {\n  dynamic \"group\" {\n    for_each = range(1e9)\n    labels = [\"g\"]\n    content {\n    }\n  }\n}\n", "more than 1024 values"},
+		{"blocks side by side", "job \"a\" {\n" + strings.Repeat("group \"g\" {\n}\n", 60_000) + "}\n", "10000 blocks"},
+		{"names of blocks", "job \"a\" {\n  " + strings.Repeat("x", 900_000) + " {\n  }\n}\n", "Unsupported block type"},
+		{"names of values", meta("var." + strings.Repeat("x", 900_000)), "Unsupported attribute"},
 		{"brackets after closing ones", "x " + strings.Repeat("]", 400_000) + "\na = " + strings.Repeat("[", 400_000), "nested 100 deep"},
 		{"blocks whose ends are missed", strings.Repeat("b{\nx}\n", 170_000), "10000 blocks"},
 		{"indexes and attributes", meta("x" + strings.Repeat("[x].y", 200_000)), "5000 operators"},
@@ -256,11 +274,15 @@ func TestBombs(t *testing.T) {
 		{"zeros", strings.Repeat("\x00", 1000), "Not a text file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			before := time.Now()
 			_, err := jobspec.Parse(jobspec.Config{File: jobspec.File{Name: "bomb.hcl", Text: []byte(c.text)}, Dirs: []string{"."}})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("want %q, have %.1000v", c.want, err)
 			} else if len(err.Error()) > 50_000 {
 				t.Errorf("the error is %d bytes long", len(err.Error()))
+			}
+			if took := time.Since(before); took > 20*time.Second { // a slow machine takes some
+				t.Errorf("it took %s", took)
 			}
 		})
 	}

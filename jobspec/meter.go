@@ -49,7 +49,9 @@ func (m *metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 
 // charge takes the cost of a value from the budget. It walks no further than the budget reaches: values share their
 // parts, so that a small one may unfold into a huge one.
-func (p *parser) charge(value cty.Value) error {
+func (p *parser) charge(value cty.Value) error { return p.chargeAt(value, 0) }
+
+func (p *parser) chargeAt(value cty.Value, depth int) error {
 	if err := p.spend(stepCost); err != nil {
 		return err
 	}
@@ -62,9 +64,17 @@ func (p *parser) charge(value cty.Value) error {
 	case value.Type() == cty.Number:
 		return checkNumber(value)
 	case value.CanIterateElements():
+		if depth == maxNesting {
+			return errTooDeep
+		}
+		if value.Type().IsTupleType() { // whoever makes a list of it compares the type of each element with that of each
+			if err := p.spend(times(value.LengthInt(), value.LengthInt()) / 16); err != nil {
+				return err
+			}
+		}
 		for it := value.ElementIterator(); it.Next(); {
 			_, element := it.Element()
-			if err := p.charge(element); err != nil {
+			if err := p.chargeAt(element, depth+1); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 // The parsers of hcl recurse without bound, and a stack that overflows ends the program. So a text is looked through first: how
@@ -118,32 +120,98 @@ func tooMuch(at hcl.Range, summary, detail string) *hcl.Diagnostic {
 // checkJSONNesting is checkNesting for the JSON syntax. Where a text in quotes ends, hcl's scanner and this one disagree in rare cases
 // (a control character in it, characters that join with the quote), so that all the brackets count, those in texts too.
 func checkJSONNesting(f File) *hcl.Diagnostic {
-	depth, opened, line, inString := 0, 0, 1, false
-	for i := 0; i < len(f.Text); i++ {
-		c := f.Text[i]
-		if c == '{' || c == '[' {
-			opened++
-		}
-		switch {
-		case c == '\n':
-			line++
+	at, summary, detail := tooDeep(f.Text), "Nested too deep", fmt.Sprintf("Objects and lists may be nested %d deep.", maxNesting)
+	if at < 0 {
+		at, summary = tooMany(f.Text), "Too many brackets"
+		detail = fmt.Sprintf("A file in the JSON syntax may have %d opening brackets, those in texts included.", maxBrackets)
+	}
+	if at < 0 {
+		return nil
+	}
+	here := hcl.Pos{Line: 1 + bytes.Count(f.Text[:at], []byte("\n")), Column: 1, Byte: at}
+	return tooMuch(hcl.Range{Filename: f.Name, Start: here, End: here}, summary, detail)
+}
+
+// tooDeep is where JSON is nested too deep, -1 for nowhere.
+func tooDeep(text []byte) int {
+	depth, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
 		case inString && c == '\\':
 			i++
 		case c == '"':
 			inString = !inString
 		case inString:
 		case c == '{' || c == '[':
-			depth++
+			if depth++; depth > maxNesting {
+				return i
+			}
 		case c == '}' || c == ']':
 			depth = max(depth-1, 0)
 		}
-		at := hcl.Pos{Line: line, Column: 1, Byte: i}
-		switch here := (hcl.Range{Filename: f.Name, Start: at, End: at}); {
-		case depth > maxNesting:
-			return tooMuch(here, "Nested too deep", fmt.Sprintf("Objects and lists may be nested %d deep.", maxNesting))
-		case opened > maxBrackets:
-			return tooMuch(here, "Too many brackets", fmt.Sprintf("A file in the JSON syntax may have %d opening brackets, those in texts included.", maxBrackets))
+	}
+	return -1
+}
+
+// tooMany is where a text has more opening brackets than any data needs, -1 for nowhere.
+func tooMany(text []byte) int {
+	opened := 0
+	for i, c := range text {
+		if c == '{' || c == '[' {
+			if opened++; opened > maxBrackets {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+var errTooDeep = fmt.Errorf("lists and objects may be nested %d deep", maxNesting)
+
+// checked is a function of a text for those texts alone that pass a check.
+func checked(f function.Function, check func(text []byte) error) function.Function {
+	return function.New(&function.Spec{
+		Description: f.Description(),
+		Params:      f.Params(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if text := args[0]; text.IsKnown() && !text.IsNull() {
+				if err := check([]byte(text.AsString())); err != nil {
+					return cty.NilType, err
+				}
+			}
+			return f.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
+	})
+}
+
+// checkJSONDepth refuses JSON that the decoder would recurse into too deep.
+func checkJSONDepth(text []byte) error {
+	if tooDeep(text) >= 0 {
+		return errTooDeep
+	}
+	return nil
+}
+
+// checkYAMLDepth refuses YAML that takes the decoder long, or recurses too deep: it needs a bracket for each level, or a sign
+// (- a, ? a, : a) on the same line or further in on the next.
+func checkYAMLDepth(text []byte) error {
+	if tooMany(text) >= 0 {
+		return fmt.Errorf("a text in YAML may have %d opening brackets", maxBrackets)
+	}
+	for line := range bytes.Lines(text) {
+		signs := 0
+		for i, c := range line {
+			alone := (i == 0 || isBlank(line[i-1])) && (i+1 == len(line) || isBlank(line[i+1]))
+			if alone && (c == '-' || c == '?' || c == ':') {
+				signs++
+			}
+		}
+		if signs > maxNesting {
+			return errTooDeep
 		}
 	}
 	return nil
 }
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
