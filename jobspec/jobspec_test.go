@@ -324,3 +324,27 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// The values that several files give are kept as one text, which gives the same ones.
+func TestValues(t *testing.T) {
+	first := jobspec.File{"first", []byte("# of all\na = 1\nb = [\n  1, # one\n  2]\nc = <<EOT\nx\nEOT\nd = \"$${x}\"\n")}
+	second := jobspec.File{"second", []byte(`{"b": {"x": ["y", true, 1.5]}, "e": "say \"hi\" and ${1 + 1}"}`)}
+	third := jobspec.File{"third", []byte("e = null\na = 2")}
+	for _, c := range []struct {
+		files []jobspec.File
+		want  string
+	}{
+		{[]jobspec.File{first}, string(first.Text)},
+		{[]jobspec.File{second}, string(second.Text) + "\n"},
+		{[]jobspec.File{first, second}, "a = 1\nc = <<EOT\nx\nEOT\nd = \"$${x}\"\nb = {\n  x = [\"y\", true, 1.5]\n}\ne = \"say \\\"hi\\\" and 2\"\n"},
+		{[]jobspec.File{second, first, third}, "b = [\n  1, # one\n  2]\nc = <<EOT\nx\nEOT\nd = \"$${x}\"\ne = null\na = 2\n"},
+	} {
+		have := jobspec.Values(c.files)
+		if have != c.want {
+			t.Errorf("have\n%s\nwant\n%s", have, c.want)
+		}
+		if again := jobspec.Values([]jobspec.File{{"all", []byte(have)}, {"none", nil}}); len(c.files) > 1 && again != have {
+			t.Errorf("read again it is\n%s", again)
+		}
+	}
+}

@@ -94,7 +94,6 @@ func TestErrorsHaveTheStatusAndTextThatClientsKnow(t *testing.T) {
 		{"PUT", "/v1/jobs", `{"Job": null}`, 400, "Job must be specified"},
 		{"PUT", "/v1/job/other", `{"Job": ` + jobText("web") + `}`, 400, `Job ID does not match: the path has "other", the job "web"`},
 		{"PUT", "/v1/jobs", `{"Job": ` + jobText("web") + `, "EvalPriority": 101}`, 400, "read evaluation priority: want 1 to 100, have 101"},
-		{"PUT", "/v1/jobs", `{"Job": ` + jobText("web") + `, "PreserveResources": true}`, 501, "keeping a job's resources: this version does not have it yet"},
 		{"DELETE", "/v1/job/web?no_shutdown_delay=true", "", 501, "stopping without the shutdown delay: this version does not have it yet"},
 		{"DELETE", "/v1/job/web?eval_priority=x", "", 400, `read eval_priority "x": want a number`},
 		{"DELETE", "/v1/job/web?eval_priority=-1", "", 400, "read evaluation priority: want 1 to 100, have -1"},

@@ -288,6 +288,21 @@ func TestCountsMayBePreserved(t *testing.T) {
 	}
 }
 
+func TestResourcesMayBePreserved(t *testing.T) {
+	w := newWorld(t)
+	sized := func(cpu string) string {
+		return strings.Replace(jobText("web"), `"Name": "main"`, `"Name": "main", "Resources": {"CPU": `+cpu+`}`, 1)
+	}
+	for _, body := range []string{`{"Job": ` + sized("300") + `}`, `{"PreserveResources": true, "Job": ` + strings.Replace(sized("50"), `"Count": 2`, `"Count": 7`, 1) + `}`} {
+		if got := w.ask("PUT", "/v1/jobs", body); got.status != 200 {
+			t.Fatal(got.body)
+		}
+	}
+	if g := w.Snapshot().Job("default", "web").TaskGroups[0]; g.Count != 7 || g.Tasks[0].Resources.CPU != 300 {
+		t.Errorf("count is %d, cpu %d", g.Count, g.Tasks[0].Resources.CPU)
+	}
+}
+
 func TestTheTextOfAJobIsKept(t *testing.T) {
 	w := newWorld(t)
 	got := w.ask("PUT", "/v1/jobs", `{"Job": `+jobText("web")+`, "Submission": {"Source": "job \"web\" {}", "Format": "hcl2", "VariableFlags": {"a": "b"}}}`)

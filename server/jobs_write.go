@@ -40,13 +40,13 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if r.route == api.JobRegister && r.arg != job.ID {
 		return written{}, misnamed(r.arg, job)
 	}
-	if req.PreserveResources {
-		return written{}, later("keeping a job's resources")
-	}
 	source, warning := h.submission(req.Submission)
 	old := h.Core.Snapshot().Job(job.Namespace, job.ID)
 	if req.PreserveCounts {
 		keepCounts(job, old)
+	}
+	if req.PreserveResources {
+		keepResources(job, old)
 	}
 	job.KeepLaunch(old)
 	now := time.Now()
@@ -156,6 +156,24 @@ func keepCounts(job, old *cluster.Job) {
 	for i := range job.TaskGroups {
 		if group := old.Group(job.TaskGroups[i].Name); group != nil {
 			job.TaskGroups[i].Count = group.Count
+		}
+	}
+}
+
+// keepResources gives the job's tasks the resources that tasks of the same names have in the old version.
+func keepResources(job, old *cluster.Job) {
+	if old == nil {
+		return
+	}
+	for i := range job.TaskGroups {
+		group := old.Group(job.TaskGroups[i].Name)
+		if group == nil {
+			continue
+		}
+		for k := range job.TaskGroups[i].Tasks {
+			if task := group.Task(job.TaskGroups[i].Tasks[k].Name); task != nil {
+				job.TaskGroups[i].Tasks[k].Resources = task.Resources
+			}
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 func (p *program) allocStatus(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "show an allocation, its tasks and what happened to them", args: "ID", min: 1, max: 1,
-		example: "cluster alloc status 8d3c1f7a", flags: []cli.Flag{jsonFlag(), verboseFlag(),
+		example: "cluster alloc status 8d3c1f7a", flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag(),
 			&cli.BoolFlag{Name: "short", Usage: "only the header and the tasks' states"}},
 		run: func(c *call) error {
 			client, err := c.client()
@@ -35,7 +35,7 @@ func (p *program) allocStatus(name string) *cli.Command {
 
 func showAllocation(c *call, client *api.Client, id cluster.ID) error {
 	q := api.Query{Namespace: c.lookup()}
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.AllocRead.URL(id.String()), q)
 	}
 	a, _, err := client.Allocation(c.ctx(), id, q)

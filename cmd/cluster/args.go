@@ -242,14 +242,19 @@ func clip(text string) string {
 	return text
 }
 
-// closest is the candidate that word was probably meant to be, "" if none is near. Ties go to the first in order.
+// closest is the candidate that word was probably meant to be, "" if none is near. Ties go to one as long as the word, since letters
+// change places more often than they come and go, and then to the first in order.
 func closest(word string, candidates []string) string {
 	if len(word) > 40 {
 		return ""
 	}
-	best, limit := "", min(3, 1+len(word)/3)
+	best, limit := "", 2*min(3, 1+len(word)/3)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		if d := levenshtein.Distance(word, c, nil); d <= limit {
+		d := 2 * levenshtein.Distance(word, c, nil)
+		if len(c) != len(word) {
+			d++
+		}
+		if d <= limit {
 			best, limit = c, d-1
 		}
 	}

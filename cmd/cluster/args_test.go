@@ -120,7 +120,7 @@ func TestEveryCommandAnswers(t *testing.T) {
 	s := newSession(t)
 	s.agent = func(context.Context, agentStart) error { return nil }
 	leaves(s.program(io.Discard, io.Discard).commands(nil), nil, func(path []string, c *cli.Command) {
-		if c.Name == "__complete" || c.Name == "fmt" || c.Name == "validate" && path[0] == "config" { // which take any number
+		if strings.HasSuffix(c.ArgsUsage, "…") { // which takes any number
 			return
 		}
 		want := exitError
@@ -134,7 +134,7 @@ func TestEveryCommandAnswers(t *testing.T) {
 }
 
 func TestClosest(t *testing.T) {
-	words := []string{"status", "stop", "run", "inspect"}
+	words := []string{"start", "status", "stop", "run", "inspect"}
 	for typed, want := range map[string]string{"stauts": "status", "stp": "stop", "rn": "run", "xyz": "", "": "", "inspct": "inspect", strings.Repeat("s", 1000): ""} {
 		if got := closest(typed, words); got != want {
 			t.Errorf("closest(%q) is %q, want %q", typed, got, want)

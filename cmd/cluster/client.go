@@ -29,7 +29,7 @@ func (c *call) printObject(client *api.Client, path string, q api.Query) error {
 	if _, err := client.Get(c.ctx(), path, q, &object); err != nil {
 		return err
 	}
-	return c.out.json(object)
+	return c.object(object)
 }
 
 // match is a thing that a shortened ID may mean.

@@ -11,7 +11,7 @@ func (p *program) commands(args []string) []*cli.Command {
 	return append([]*cli.Command{
 		p.agentCommand(args),
 		noun("job", "submit, change, look at and stop jobs",
-			p.jobRun("run"), p.jobPlan("plan"), p.jobStatus("status"), p.jobStop("stop"), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"),
+			p.jobRun("run"), p.jobPlan("plan"), p.jobStatus("status"), p.jobStop("stop"), p.jobStart(), p.jobInspect("inspect"), p.jobValidate("validate"), p.jobInit("init"),
 			p.jobHistory(), p.jobRevert(), noun("tag", "give versions of a job a name", p.jobTagApply(), p.jobTagUnset()),
 			p.jobScale(), p.jobScalingEvents(), p.jobAllocs(), p.jobDeployments(), p.jobEval(), p.jobRestart(),
 			p.jobDispatch(), noun("periodic", "work on jobs that the clock launches", p.jobForce())),

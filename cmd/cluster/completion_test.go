@@ -12,13 +12,13 @@ func TestCompletion(t *testing.T) {
 	s.world.do("settle")
 	for line, want := range map[string]string{
 		"jo":                      "job join-token",
-		"job st":                  "status stop",
+		"job st":                  "start status stop",
 		"job pl":                  "plan",
 		"job plan -json":          "-json -json-output",
 		"job status w":            "web",
 		"job status -js":          "-json",
 		"job status -json w":      "web",
-		"-address x job st":       "status stop",
+		"-address x job st":       "start status stop",
 		"alloc logs 8":            "800005cd 800006cd",
 		"alloc logs -tail 800006": "800006cd",
 		"node status n":           "n1 n2",

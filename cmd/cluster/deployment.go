@@ -14,14 +14,14 @@ import (
 func (p *program) deploymentList() *cli.Command {
 	return p.command(verb{
 		name: "list", short: "list deployments", example: "cluster deployment list",
-		flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
 			q := api.Query{Reverse: true}
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.DeploysList.Path, q)
 			}
 			list, _, err := client.Deployments(c.ctx(), q)
@@ -37,7 +37,7 @@ func (p *program) deploymentList() *cli.Command {
 func (p *program) deploymentStatus() *cli.Command {
 	return p.command(verb{
 		name: "status", short: "show how far a deployment is", args: "ID", min: 1, max: 1,
-		example: "cluster deployment status 9b8c7d6e", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		example: "cluster deployment status 9b8c7d6e", flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -54,7 +54,7 @@ func (p *program) deploymentStatus() *cli.Command {
 
 func showDeployment(c *call, client *api.Client, id cluster.ID) error {
 	q := api.Query{Namespace: c.lookup()}
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.DeployRead.URL(id.String()), q)
 	}
 	d, _, err := client.Deployment(c.ctx(), id, q)

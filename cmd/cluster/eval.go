@@ -14,7 +14,7 @@ import (
 func (p *program) evalList() *cli.Command {
 	return p.command(verb{
 		name: "list", short: "list evaluations", example: "cluster eval list\ncluster eval list -job web -status blocked",
-		flags: []cli.Flag{jsonFlag(), verboseFlag(),
+		flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag(),
 			&cli.StringFlag{Name: "job", Usage: "only those of job `ID`"},
 			&cli.StringFlag{Name: "status", Usage: "only those that are `STATUS`"}},
 		run: func(c *call) error {
@@ -28,7 +28,7 @@ func (p *program) evalList() *cli.Command {
 					q.Params.Set(name, v)
 				}
 			}
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.EvalsList.Path, q)
 			}
 			list, _, err := client.Evaluations(c.ctx(), q)
@@ -64,7 +64,7 @@ func (o *output) evaluations(list []*cluster.Evaluation, verbose bool) {
 func (p *program) evalStatus(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "show an evaluation and what it could not place", args: "ID", min: 1, max: 1,
-		example: "cluster eval status 5e1d2c3b", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		example: "cluster eval status 5e1d2c3b", flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -81,7 +81,7 @@ func (p *program) evalStatus(name string) *cli.Command {
 
 func showEvaluation(c *call, client *api.Client, id cluster.ID) error {
 	q := api.Query{Namespace: c.lookup()}
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.EvalRead.URL(id.String()), q)
 	}
 	e, _, err := client.Evaluation(c.ctx(), id, q)

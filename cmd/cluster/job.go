@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ func (p *program) jobStatus(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "list jobs, or show one with its allocations", args: "[ID]", max: 1,
 		example: "cluster job status\ncluster job status web\ncluster job status -json web",
-		flags: []cli.Flag{jsonFlag(), verboseFlag(),
+		flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag(),
 			&cli.BoolFlag{Name: "short", Usage: "only the header"},
 			&cli.BoolFlag{Name: "evals", Usage: "also the evaluations"},
 			&cli.BoolFlag{Name: "all-allocs", Usage: "also allocations of an earlier job of the same ID"}},
@@ -46,7 +47,7 @@ func jobStatus(status string, stop bool) string {
 }
 
 func listJobs(c *call, client *api.Client) error {
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.JobsList.Path, api.Query{})
 	}
 	list, _, err := client.Jobs(c.ctx(), api.Query{})
@@ -75,7 +76,7 @@ func listJobs(c *call, client *api.Client) error {
 
 func showJob(c *call, client *api.Client, key cluster.JobKey) error {
 	q := api.Query{Namespace: key.Namespace}
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.JobRead.URL(key.ID), q)
 	}
 	job, _, err := client.Job(c.ctx(), key.ID, q)
@@ -178,7 +179,9 @@ func (p *program) jobInspect(name string) *cli.Command {
 		name: name, short: "print a job as the API has it, or the file that it was made from", args: "ID", min: 1, max: 1,
 		example: "cluster job inspect web\ncluster job inspect -version 3 web\ncluster job inspect -hcl web",
 		flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print JSON, as without"},
+			&cli.StringFlag{Name: "t", Usage: "print the job by a Go `TEMPLATE`"},
 			&cli.BoolFlag{Name: "hcl", Usage: "print the job file that was submitted"},
+			&cli.BoolFlag{Name: "with-vars", Usage: "with -hcl: and then the values that its variables were given, as comments"},
 			&cli.StringFlag{Name: "version", Usage: "look at version `N` instead of the newest"}},
 		run: inspectJob,
 	})
@@ -203,7 +206,12 @@ func inspectJob(c *call) error {
 			return err
 		}
 	}
-	if !c.Bool("hcl") {
+	switch {
+	case c.Bool("with-vars") && !c.Bool("hcl"):
+		return errors.New("print values of variables: -with-vars goes with -hcl alone")
+	case c.String("t") != "":
+		return c.object(job)
+	case !c.Bool("hcl"):
 		return c.out.json(map[string]any{"Job": job})
 	}
 	submission, _, err := client.JobSubmission(c.ctx(), key.ID, job.Version, q)
@@ -211,6 +219,9 @@ func inspectJob(c *call) error {
 		return err
 	}
 	fmt.Fprintln(c.out.w, strings.TrimRight(submission.Source, "\n"))
+	if c.Bool("with-vars") {
+		c.out.variables(submission)
+	}
 	return nil
 }
 
@@ -229,54 +240,4 @@ func jobVersion(c *call, client *api.Client, key cluster.JobKey, text string) (*
 		}
 	}
 	return nil, cluster.Errorf(cluster.CodeNotFound, "find version %d of job %q: `cluster job history %s` lists what there is", number, key.ID, key.ID)
-}
-
-func (p *program) jobStop(name string) *cli.Command {
-	return p.command(verb{
-		name: name, short: "end a job, and follow until all its allocations have ended", args: "ID", min: 1, max: 1,
-		long:    "Interrupting it ends the following, not the stopping.",
-		example: "cluster job stop web\ncluster job stop -purge web",
-		flags: []cli.Flag{detachFlag(), verboseFlag(),
-			&cli.BoolFlag{Name: "purge", Usage: "forget the job and its history; the ID must be written out"},
-			&cli.BoolFlag{Name: "yes", Usage: "purge also by the beginning of an ID"}},
-		run: stopJob,
-	})
-}
-
-func detachFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "detach", Usage: "return at once, print the evaluation's ID"}
-}
-
-func stopJob(c *call) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	typed := c.Args().First()
-	key, err := c.jobKey(client, typed)
-	if err != nil {
-		return err
-	}
-	if key.ID != typed && c.Bool("purge") && !c.Bool("yes") {
-		return fmt.Errorf("purge job %q: this forgets job %q for good: write its whole ID, or -yes", clip(typed), key.ID)
-	}
-	q := api.Query{Namespace: key.Namespace}
-	job, _, err := client.Job(c.ctx(), key.ID, q)
-	if err != nil {
-		return err
-	}
-	answer, err := client.DeregisterJob(c.ctx(), key.ID, c.Bool("purge"), q)
-	if err != nil {
-		return err
-	}
-	if job.IsTemplate() {
-		stoppedTemplate(c, client, job)
-		return nil
-	}
-	if c.Bool("detach") {
-		c.out.line("Evaluation ID: %s", answer.EvalID)
-		return nil
-	}
-	job.Stop = true
-	return c.follow(client, following{job: job, eval: answer.EvalID, goal: stopped, whole: c.Bool("verbose")})
 }

@@ -165,14 +165,14 @@ func groupNames(job *cluster.Job) []string {
 func (p *program) jobScalingEvents() *cli.Command {
 	return p.command(verb{
 		name: "scaling-events", short: "list what happened to the counts of a job's groups", args: "ID", min: 1, max: 1,
-		example: "cluster job scaling-events web", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		example: "cluster job scaling-events web", flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, key, err := c.namedJob()
 			if err != nil {
 				return err
 			}
 			q := api.Query{Namespace: key.Namespace}
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.JobScaleState.URL(key.ID), q)
 			}
 			scaling, _, err := client.JobScaling(c.ctx(), key.ID, q)

@@ -16,7 +16,7 @@ func (p *program) jobHistory() *cli.Command {
 		long: "Kept are the newest versions (6, unless the servers' job_tracked_versions says otherwise), those with a tag, those that an\n" +
 			"allocation runs or ran, and the newest one that proved good (Stable).",
 		example: "cluster job history web\ncluster job history -p web\ncluster job history -p -version 5 -diff-version 3 web\ncluster job history -version 3 -full web",
-		flags: []cli.Flag{jsonFlag(),
+		flags: []cli.Flag{jsonFlag(), templateFlag(),
 			&cli.BoolFlag{Name: "p", Usage: "show what each version changed"},
 			&cli.StringFlag{Name: "diff-version", Usage: "with -p: compare with version `N` instead of the one before"},
 			&cli.StringFlag{Name: "diff-tag", Usage: "with -p: compare with the version that has the tag `NAME`"},
@@ -40,7 +40,7 @@ func showHistory(c *call) error {
 	}
 	q := api.Query{Namespace: key.Namespace}
 	one := c.String("version")
-	if c.Bool("json") && one == "" && !c.Bool("p") {
+	if c.asObject() && one == "" && !c.Bool("p") {
 		return c.printObject(client, api.JobVersionsList.URL(key.ID), q)
 	}
 	versions, _, err := client.JobVersions(c.ctx(), key.ID, q)
@@ -63,10 +63,10 @@ func showHistory(c *call) error {
 		return c.showChanges(client, key, only, base)
 	}
 	switch {
-	case c.Bool("json"):
-		return c.out.json(versions[0])
+	case c.asObject():
+		return c.object(versions[0])
 	case c.Bool("full"):
-		return c.out.json(versions)
+		return c.object(versions)
 	}
 	c.out.versions(versions)
 	return nil
@@ -87,8 +87,8 @@ func (c *call) showChanges(client *api.Client, key cluster.JobKey, only, base *c
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return c.out.json(all)
+	if c.asObject() {
+		return c.object(all)
 	}
 	d := differences{output: c.out}
 	for i, version := range all.Versions {

@@ -12,7 +12,7 @@ func (p *program) jobAllocs() *cli.Command {
 	return p.command(verb{
 		name: "allocs", short: "list the allocations of a job", args: "ID", min: 1, max: 1,
 		example: "cluster job allocs web\ncluster job allocs -all -json web",
-		flags: []cli.Flag{jsonFlag(), verboseFlag(),
+		flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag(),
 			&cli.BoolFlag{Name: "all", Usage: "also allocations of an earlier job of the same ID"}},
 		run: func(c *call) error {
 			client, key, err := c.namedJob()
@@ -20,7 +20,7 @@ func (p *program) jobAllocs() *cli.Command {
 				return err
 			}
 			q := api.Query{Namespace: key.Namespace}
-			if c.Bool("json") {
+			if c.asObject() {
 				q.Params = map[string][]string{"all": {strconv.FormatBool(c.Bool("all"))}}
 				return c.printObject(client, api.JobAllocsList.URL(key.ID), q)
 			}
@@ -42,7 +42,7 @@ func (p *program) jobDeployments() *cli.Command {
 	return p.command(verb{
 		name: "deployments", short: "list the deployments of a job", args: "ID", min: 1, max: 1,
 		example: "cluster job deployments web\ncluster job deployments -latest web",
-		flags: []cli.Flag{jsonFlag(), verboseFlag(),
+		flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag(),
 			&cli.BoolFlag{Name: "latest", Usage: "only the newest, with all it says"},
 			&cli.BoolFlag{Name: "all", Usage: "also deployments of an earlier job of the same ID"}},
 		run: listJobDeployments,
@@ -56,7 +56,7 @@ func listJobDeployments(c *call) error {
 	}
 	q := api.Query{Namespace: key.Namespace}
 	switch {
-	case c.Bool("json") && c.Bool("latest"):
+	case c.asObject() && c.Bool("latest"):
 		return c.printObject(client, api.JobLatestDeploy.URL(key.ID), q)
 	case c.Bool("latest"):
 		deployment, _, err := client.JobDeployment(c.ctx(), key.ID, q)
@@ -71,7 +71,7 @@ func listJobDeployments(c *call) error {
 		return nil
 	}
 	q.Params = map[string][]string{"all": {strconv.FormatBool(c.Bool("all"))}}
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.JobDeploysList.URL(key.ID), q)
 	}
 	list, _, err := client.JobDeployments(c.ctx(), key.ID, q)

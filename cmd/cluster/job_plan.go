@@ -30,7 +30,8 @@ func (p *program) jobPlan(name string) *cli.Command {
 		flags: append(jobFileFlags(),
 			&cli.BoolFlag{Name: "diff", Value: true, Usage: "show what differs; -diff=false leaves that out"},
 			&cli.BoolFlag{Name: "verbose", Usage: "also all fields of what is new or gone, and each instance by itself"},
-			&cli.BoolFlag{Name: "json-output", Usage: "print the API's object"}),
+			&cli.BoolFlag{Name: "json-output", Usage: "print the API's object"},
+			templateFlag(), policyFlag()),
 		run: planJob,
 	})
 }
@@ -51,8 +52,9 @@ func planJob(c *call) error {
 	if answer.Diff == nil {
 		return errors.New("plan job: the answer says nothing of what differs: is the agent of another release?")
 	}
-	if c.Bool("json-output") {
-		if err := c.out.json(answer); err != nil {
+	c.warnPolicies()
+	if c.Bool("json-output") || c.String("t") != "" {
+		if err := c.object(answer); err != nil {
 			return err
 		}
 		return planStatus(answer)
@@ -67,7 +69,7 @@ func planJob(c *call) error {
 	c.out.warnJob(append(file.refused, file.with(answer.Warnings)...))
 	c.out.line("\n%s %d", c.out.bold("Job Modify Index:"), answer.JobModifyIndex)
 	if len(file.refused) > 0 {
-		c.out.line("`cluster job run` refuses this job as it is: see the warnings.")
+		c.out.notRun(file)
 	} else {
 		c.out.line("To submit the job, if nobody else has changed it by then:\n\n%s", submission(c, answer.JobModifyIndex))
 	}

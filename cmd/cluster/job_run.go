@@ -39,6 +39,8 @@ func (p *program) jobRun(name string) *cli.Command {
 			&cli.StringFlag{Name: "check-index", Usage: "only if the job's modify index is still `N`; 0: only if there is no such job"},
 			&cli.BoolFlag{Name: "output", Usage: "print the job as JSON and submit nothing"},
 			&cli.BoolFlag{Name: "preserve-counts", Usage: "leave the counts of groups that exist as they are"},
+			&cli.BoolFlag{Name: "preserve-resources", Usage: "leave the resources of tasks that exist as they are"},
+			policyFlag(),
 			&cli.StringFlag{Name: "eval-priority", Usage: "plan with priority `N`, 1 to 100, instead of the job's"}),
 		run: runJob,
 	})
@@ -56,7 +58,8 @@ func runJob(c *call) error {
 	if len(file.refused) > 0 {
 		return cluster.Errorf(cluster.CodeRejected, "%s", strings.Join(file.refused, "\n"))
 	}
-	options := api.RegisterOptions{Submission: file.submission, PreserveCounts: c.Bool("preserve-counts")}
+	options := api.RegisterOptions{Submission: file.submission, PreserveCounts: c.Bool("preserve-counts"), PreserveResources: c.Bool("preserve-resources")}
+	c.warnPolicies()
 	if text := c.String("check-index"); text != "" {
 		index, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -64,10 +67,8 @@ func runJob(c *call) error {
 		}
 		options.CheckIndex = &index
 	}
-	if text := c.String("eval-priority"); text != "" {
-		if options.EvalPriority, err = strconv.Atoi(text); err != nil || options.EvalPriority < 1 || options.EvalPriority > 100 {
-			return fmt.Errorf("read flag -eval-priority %q: want a number from 1 to 100", clip(text))
-		}
+	if options.EvalPriority, err = c.evalPriority(); err != nil {
+		return err
 	}
 	client, err := c.client()
 	if err != nil {
@@ -93,6 +94,31 @@ func runJob(c *call) error {
 	return c.follow(client, following{job: job, eval: answer.EvalID, goal: placed, whole: c.Bool("verbose")})
 }
 
+// evalPriority is the priority that a change is to be planned with, 0 for the job's.
+func (c *call) evalPriority() (int, error) {
+	text := c.String("eval-priority")
+	if text == "" {
+		return 0, nil
+	}
+	priority, err := strconv.Atoi(text)
+	if err != nil || priority < 1 || priority > 100 {
+		return 0, fmt.Errorf("read flag -eval-priority %q: want a number from 1 to 100", clip(text))
+	}
+	return priority, nil
+}
+
+// policyFlag is known to scripts that were written for servers with policies.
+func policyFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "policy-override", Usage: "submit against policies that may be overridden: there are none"}
+}
+
+// warnPolicies says that -policy-override, if it was given, changes nothing.
+func (c *call) warnPolicies() {
+	if c.Bool("policy-override") {
+		c.out.warn("-policy-override changes nothing: there are no policies that could refuse a job")
+	}
+}
+
 func (p *program) jobValidate(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "check a job file, here and, where one answers, by the agent", args: "FILE|-", min: 1, max: 1,
@@ -114,6 +140,7 @@ func (p *program) jobValidate(name string) *cli.Command {
 			}
 			if away, ok := errors.AsType[*unreachable](c.explain(err)); ok {
 				c.out.line("Job validation successful, without the cluster's part: no agent answers at %s", away.address)
+				c.out.notRun(file)
 				return nil
 			}
 			if err != nil {
@@ -124,9 +151,21 @@ func (p *program) jobValidate(name string) *cli.Command {
 				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.TrimSpace(problems))
 			}
 			c.out.line("Job validation successful")
+			c.out.notRun(file)
 			return nil
 		},
 	})
+}
+
+// notRun says that a valid job is not run all the same. Its warnings, of which those that refuse it come first, were shown.
+func (o *output) notRun(file jobFile) {
+	switch n := len(file.refused); n {
+	case 0:
+	case 1:
+		o.line("`cluster job run` refuses this job as it is, for the first warning: it must not run without that.")
+	default:
+		o.line("`cluster job run` refuses this job as it is, for the first %d warnings: it must not run without that.", n)
+	}
 }
 
 // jobFile is a job and the text that it was made from.
@@ -247,12 +286,14 @@ func (f *jobFile) readHCL(c *call, name string, text []byte) error {
 			return fmt.Errorf("read variables: %w", err)
 		}
 		config.VariableFiles = append(config.VariableFiles, jobspec.File{Name: path, Text: values})
-		f.submission.Variables += strings.TrimRight(string(values), "\n") + "\n"
 	}
 	f.submission.VariableFlags = usedVariables(config)
 	result, err := jobspec.Parse(config)
 	if err != nil {
 		return err
+	}
+	if len(config.VariableFiles) > 0 {
+		f.submission.Variables = jobspec.Values(config.VariableFiles)
 	}
 	f.job, f.refused, f.warnings = result.Job, texts(result.Refused), texts(result.Warnings)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/a43e60e4/cluster/jobspec"
+	"github.com/a43e60e4/cluster/server/api"
 )
 
 // usedVariables are the values that a job file was given otherwise than by files, for those who want to read it the same way again:
@@ -28,4 +29,14 @@ func usedVariables(c jobspec.Config) map[string]string {
 	}
 	maps.Copy(used, c.Variables)
 	return used
+}
+
+// variables prints the values that a job's variables were given, as comments: those of files, and those that go before them.
+func (o *output) variables(s *api.JobSubmission) {
+	for line := range strings.Lines(s.Variables) {
+		o.line("# %s", printable(strings.TrimRight(line, "\r\n")))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.VariableFlags)) {
+		o.line("# -var %s", printable(shellQuoted(name+"="+s.VariableFlags[name])))
+	}
 }

@@ -20,7 +20,7 @@ func (p *program) joinToken() *cli.Command {
 		flags: []cli.Flag{
 			&cli.DurationFlag{Name: "ttl", Usage: "valid for this `DURATION` (1h)"},
 			&cli.IntFlag{Name: "uses", Usage: "let `N` nodes join and no more (any number)"},
-			&cli.BoolFlag{Name: "rotate", Usage: "make all earlier tokens of the role invalid"}, jsonFlag()},
+			&cli.BoolFlag{Name: "rotate", Usage: "make all earlier tokens of the role invalid"}, jsonFlag(), templateFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -43,8 +43,8 @@ func (p *program) joinToken() *cli.Command {
 
 // showJoinToken prints the token alone, so that it can be taken by a script, and what people should know beside it.
 func (c *call) showJoinToken(made *api.JoinToken) error {
-	if c.Bool("json") {
-		return c.out.json(made)
+	if c.asObject() {
+		return c.object(made)
 	}
 	if c.Bool("rotate") {
 		fmt.Fprintf(c.out.errors, "%d earlier tokens are valid no more\n", made.Rotated)
@@ -65,7 +65,7 @@ func (p *program) memberList() *cli.Command {
 	return p.command(verb{
 		name: "list", short: "list the nodes that the cluster trusts",
 		example: "cluster operator member list",
-		flags:   []cli.Flag{jsonFlag()},
+		flags:   []cli.Flag{jsonFlag(), templateFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -75,8 +75,8 @@ func (p *program) memberList() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if c.Bool("json") {
-				return c.out.json(list)
+			if c.asObject() {
+				return c.object(list)
 			}
 			rows := [][]string{{"ID", "Name", "Role", "Joined", "Key"}}
 			for _, m := range list {
@@ -123,7 +123,7 @@ func (p *program) keyringList() *cli.Command {
 	return p.command(verb{
 		name: "list", short: "show which keys the gossip uses",
 		example: "cluster operator gossip keyring list",
-		flags:   []cli.Flag{jsonFlag()},
+		flags:   []cli.Flag{jsonFlag(), templateFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -144,7 +144,7 @@ func (p *program) keyringRotate() *cli.Command {
 		long: "Nothing stops meanwhile: every node gets the new key, then all use it, then the old one goes. Nodes that are down get it when\n" +
 			"they come back.",
 		example: "cluster operator gossip keyring rotate",
-		flags:   []cli.Flag{jsonFlag()},
+		flags:   []cli.Flag{jsonFlag(), templateFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -160,8 +160,8 @@ func (p *program) keyringRotate() *cli.Command {
 }
 
 func (c *call) showKeyring(view *api.KeyringView) error {
-	if c.Bool("json") {
-		return c.out.json(view)
+	if c.asObject() {
+		return c.object(view)
 	}
 	rows := [][]string{{"Key", "Use"}}
 	for i, name := range view.Keys {

@@ -17,7 +17,7 @@ func (p *program) nodeStatus(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "list nodes, or show one with its allocations", args: "[ID|NAME]", max: 1,
 		example: "cluster node status\ncluster node status -self\ncluster node status 4d2ba53b",
-		flags: []cli.Flag{jsonFlag(), verboseFlag(),
+		flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag(),
 			selfFlag(),
 			&cli.BoolFlag{Name: "quiet", Usage: "print IDs alone"}},
 		run: func(c *call) error {
@@ -58,7 +58,7 @@ func ownNode(c *call, client *api.Client) (cluster.ID, error) {
 }
 
 func listNodes(c *call, client *api.Client) error {
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.NodesList.Path, api.Query{})
 	}
 	list, _, err := client.Nodes(c.ctx(), api.Query{})
@@ -110,7 +110,7 @@ func (o *output) remarks(lines []string) {
 }
 
 func showNode(c *call, client *api.Client, id cluster.ID) error {
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.NodeRead.URL(id.String()), api.Query{})
 	}
 	n, _, err := client.Node(c.ctx(), id, api.Query{})

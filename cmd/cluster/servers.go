@@ -16,13 +16,13 @@ func (p *program) serverMembers(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "list the servers, by gossip and by what they say themselves",
 		long:    "It works with no leader and with no server that answers: the agent asked tells what it knows.",
-		example: "cluster server members", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		example: "cluster server members", flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.AgentMembers.Path, api.Query{})
 			}
 			members, err := client.Members(c.ctx())
@@ -69,14 +69,14 @@ func (p *program) raftPeers() *cli.Command {
 	return p.command(verb{
 		name: "list-peers", short: "list the servers that have the replicated log, and who of them votes",
 		example: "cluster operator raft list-peers",
-		flags:   []cli.Flag{jsonFlag(), &cli.BoolFlag{Name: "stale", Usage: "as the server that answers knows it, though nobody may lead"}},
+		flags:   []cli.Flag{jsonFlag(), templateFlag(), &cli.BoolFlag{Name: "stale", Usage: "as the server that answers knows it, though nobody may lead"}},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
 			q := api.Query{Stale: c.Bool("stale")}
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.RaftConfiguration.Path, q)
 			}
 			list, err := client.RaftConfiguration(c.ctx(), q)

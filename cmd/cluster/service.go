@@ -14,13 +14,13 @@ import (
 func (p *program) serviceList() *cli.Command {
 	return p.command(verb{
 		name: "list", short: "list the services that something offers", example: "cluster service list",
-		flags: []cli.Flag{jsonFlag()},
+		flags: []cli.Flag{jsonFlag(), templateFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.ServicesList.Path, api.Query{})
 			}
 			lists, _, err := client.Services(c.ctx(), api.Query{})
@@ -54,14 +54,14 @@ func (p *program) serviceList() *cli.Command {
 func (p *program) serviceInfo() *cli.Command {
 	return p.command(verb{
 		name: "info", short: "list the endpoints of a service whose checks pass", args: "NAME", min: 1, max: 1,
-		example: "cluster service info web", flags: []cli.Flag{jsonFlag(), verboseFlag()},
+		example: "cluster service info web", flags: []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
 			name := c.Args().First()
-			if c.Bool("json") {
+			if c.asObject() {
 				return c.printObject(client, api.ServiceRead.URL(name), api.Query{})
 			}
 			list, _, err := client.Service(c.ctx(), name, api.Query{})

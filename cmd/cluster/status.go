@@ -14,7 +14,7 @@ func (p *program) status() *cli.Command {
 	return p.command(verb{
 		name: "status", short: "say how the cluster is, or show whatever has an ID", args: "[ID]", max: 1,
 		example: "cluster status\ncluster status web\ncluster status 8d3c1f7a",
-		flags:   []cli.Flag{jsonFlag(), verboseFlag()},
+		flags:   []cli.Flag{jsonFlag(), templateFlag(), verboseFlag()},
 		run: func(c *call) error {
 			client, err := c.client()
 			if err != nil {
@@ -29,7 +29,7 @@ func (p *program) status() *cli.Command {
 }
 
 func showCluster(c *call, client *api.Client) error {
-	if c.Bool("json") {
+	if c.asObject() {
 		return c.printObject(client, api.AgentSelf.Path, api.Query{})
 	}
 	ctx := c.ctx()

@@ -39,7 +39,7 @@ type JobRegisterRequest struct {
 	EnforceIndex      bool            `json:",omitempty"` // refuse unless the job's JobModifyIndex is the one given (0: no such job)
 	JobModifyIndex    uint64          `json:",omitempty"`
 	PreserveCounts    bool            `json:",omitempty"` // groups that exist keep their counts
-	PreserveResources bool            `json:",omitempty"` // refused: not there yet
+	PreserveResources bool            `json:",omitempty"` // tasks that exist keep their resources
 	EvalPriority      int             `json:",omitempty"` // 1..100; 0 is the job's
 	Namespace         string          `json:",omitempty"`
 	Region            string          `json:",omitempty"`
@@ -105,10 +105,11 @@ type JobVersions struct {
 
 // RegisterOptions are the rare wishes of a registration.
 type RegisterOptions struct {
-	Submission     *JobSubmission
-	CheckIndex     *uint64 // refuse unless the job's JobModifyIndex is this; 0: there must be no such job
-	PreserveCounts bool
-	EvalPriority   int
+	Submission        *JobSubmission
+	CheckIndex        *uint64 // refuse unless the job's JobModifyIndex is this; 0: there must be no such job
+	PreserveCounts    bool
+	PreserveResources bool
+	EvalPriority      int
 }
 
 // Jobs lists jobs.
@@ -127,7 +128,7 @@ func (c *Client) RegisterJob(ctx context.Context, job *cluster.Job, o RegisterOp
 	if err != nil {
 		return nil, err
 	}
-	req := JobRegisterRequest{Job: text, Submission: o.Submission, PreserveCounts: o.PreserveCounts, EvalPriority: o.EvalPriority}
+	req := JobRegisterRequest{Job: text, Submission: o.Submission, PreserveCounts: o.PreserveCounts, PreserveResources: o.PreserveResources, EvalPriority: o.EvalPriority}
 	if o.CheckIndex != nil {
 		req.EnforceIndex, req.JobModifyIndex = true, *o.CheckIndex
 	}
