@@ -131,7 +131,7 @@ func (n *Node) serveRestart(run *runner, w http.ResponseWriter, r *http.Request)
 	if asked.TaskName != "" && asked.AllTasks {
 		return cluster.Errorf(cluster.CodeInvalid, "restart allocation: give TaskName or AllTasks, not both")
 	}
-	id := orderID(r)
+	id := orderID(r, "restart", asked)
 	err := run.ask(r.Context(), func() error { return run.restart(id, asked.TaskName, asked.AllTasks) })
 	if _, heeded := run.record().order(id, now()); err != nil && !heeded {
 		return err
@@ -171,7 +171,7 @@ func (n *Node) serveSignal(run *runner, w http.ResponseWriter, r *http.Request) 
 	if asked.Task != "" && run.record().group().Task(asked.Task) == nil {
 		return cluster.Errorf(cluster.CodeNotFound, "signal task: unknown task name %q", asked.Task)
 	}
-	err := run.once(r.Context(), orderID(r), func(ctx context.Context) error { return run.signalTasks(ctx, asked) })
+	err := run.once(r.Context(), orderID(r, "signal", asked), func(ctx context.Context) error { return run.signalTasks(ctx, asked) })
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,7 +15,7 @@ import (
 // order is something that a person wants done once with the tasks of an allocation, a restart or a signal. Its request may come
 // several times: who carried it may have died before it had the answer.
 type order struct {
-	ID   string // of the request
+	ID   string // orderID
 	At   int64
 	Done bool         // false: it was begun, and what came of it is not known
 	Code cluster.Code `json:",omitempty"` // of Err
@@ -28,13 +30,14 @@ const (
 	longestOrderID = 128
 )
 
-// orderID is the ID of the request's order, "" if it has none.
-func orderID(r *http.Request) string {
+// orderID is the ID of the request's order, "" if it has none. What is wished belongs to it: one ID may come with several orders.
+func orderID(r *http.Request, verb string, wish any) string {
 	id := r.Header.Get(cluster.HeaderRequestID)
-	if len(id) > longestOrderID {
+	if id == "" || len(id) > longestOrderID {
 		return ""
 	}
-	return id
+	digest := sha256.Sum256(fmt.Appendf(nil, "%s %+v", verb, wish))
+	return id + "/" + hex.EncodeToString(digest[:8])
 }
 
 // order is what the record still knows of the order.

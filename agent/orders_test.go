@@ -34,11 +34,7 @@ func TestOrdersAreCarriedOutOnce(t *testing.T) {
 		ask := func(id string) {
 			t.Helper()
 			for path, body := range map[string]string{"/restart": "", "/signal": `{"Signal": "SIGHUP"}`} {
-				name := ""
-				if id != "" {
-					name = id + path
-				}
-				if code, text := n.order(t.Context(), name, a.ID.String()+path, body); code != http.StatusOK {
+				if code, text := n.order(t.Context(), id, a.ID.String()+path, body); code != http.StatusOK {
 					t.Errorf("%s %s: %d %s", id, path, code, text)
 				}
 				sleep(3 * time.Second)

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -134,13 +137,22 @@ func named(hr *http.Request) *http.Request {
 	return out
 }
 
-// requestID names a write so that a repetition does no harm; "" where the caller gave none or one too long to keep.
+// requestID names a write so that a repetition does no harm; "" where the caller gave none or one too long to keep. What is asked
+// belongs to the name: proxies give one ID to all that follows from one call, and of two different requests none is a repetition.
 func (r *request) requestID() string {
 	id := r.Header.Get(api.HeaderRequestID)
-	if len(id) > maxRequestID {
+	if id == "" || len(id) > maxRequestID {
 		return ""
 	}
-	return id
+	return id + "/" + r.wish
+}
+
+// wishOf is a digest of what a request asks for, the same wherever it is carried.
+func (r *request) wishOf(body []byte) string {
+	digest := sha256.New()
+	fmt.Fprintf(digest, "%s %q?%q\n", r.route.Method, r.URL.Path, r.URL.RawQuery)
+	digest.Write(body)
+	return hex.EncodeToString(digest.Sum(nil)[:8])
 }
 
 // policy says whether a person may use a route on the thing named, in the namespace.

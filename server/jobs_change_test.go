@@ -241,6 +241,31 @@ func TestChangesThatAreSentTwiceAreMadeOnce(t *testing.T) {
 	}
 }
 
+// TestDifferentRequestsOfOneIDAreAllCarriedOut: an ID that a proxy gives to all that follows from one call makes no two of them one.
+func TestDifferentRequestsOfOneIDAreAllCarriedOut(t *testing.T) {
+	w := newWorld(t)
+	named := func(r *http.Request) { r.Header.Set(api.HeaderRequestID, "trace") }
+	for _, c := range []struct {
+		method, path, body string
+		done               func() bool
+	}{
+		{"PUT", "/v1/jobs", `{"Job": ` + jobText("web") + `}`, func() bool { return w.Snapshot().Job("default", "web") != nil }},
+		{"PUT", "/v1/jobs", `{"Job": ` + jobText("other") + `}`, func() bool { return w.Snapshot().Job("default", "other") != nil }},
+		{"PUT", "/v1/job/web/scale", `{"Count": 4, "Target": {"Group": "app"}}`, func() bool { return w.Snapshot().Job("default", "web").TaskGroups[0].Count == 4 }},
+		{"PUT", "/v1/job/other/scale", `{"Count": 4, "Target": {"Group": "app"}}`, func() bool { return w.Snapshot().Job("default", "other").TaskGroups[0].Count == 4 }},
+		{"DELETE", "/v1/job/web", ``, func() bool { return w.Snapshot().Job("default", "web").Stop }},
+		{"DELETE", "/v1/job/web?purge=true", ``, func() bool { return w.Snapshot().Job("default", "web") == nil }},
+	} {
+		if got := w.ask(c.method, c.path, c.body, named); got.status != 200 || !c.done() {
+			t.Errorf("%s %s %s: %d %s, and it was not done", c.method, c.path, c.body, got.status, got.body)
+		}
+	}
+	before := w.Snapshot().Job("default", "other").Version
+	if got := w.ask("POST", "/v1/job/other/scale", `{"Count": 4, "Target": {"Group": "app"}}`, named); got.status != 200 || w.Snapshot().Job("default", "other").Version != before {
+		t.Errorf("the same again: %d %s", got.status, got.body)
+	}
+}
+
 // TestWhatWasDoneIsNotRefusedWhenItIsSentAgain repeats changes whose answers were lost, when what they are checked against is not as it
 // was, mostly because of them.
 func TestWhatWasDoneIsNotRefusedWhenItIsSentAgain(t *testing.T) {

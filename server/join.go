@@ -393,7 +393,7 @@ func (s *Server) madeToken(authority *pki.Authority, request string, r api.JoinT
 	case made != nil:
 		return out, s.fillToken(out, authority, made, r.Uses)
 	case r.Role != api.RoleAll:
-		return nil, cluster.Errorf(cluster.CodeConflict, "make join token: the request's ID was used before, for something else: choose another %s", api.HeaderRequestID)
+		return nil, cluster.Errorf(cluster.CodeConflict, "make join token: this request made one before, which is not valid any more: choose another %s", api.HeaderRequestID)
 	}
 	return out, nil
 }
