@@ -153,3 +153,24 @@ func TestAWriteThatGotLostGoesAnotherWayOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestABusyLeaderIsNotAskedForEver has a leader answer late, each time, that it is too busy: whoever writes is told that.
+func TestABusyLeaderIsNotAskedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		follower, asked := newSilentWorld(t), 0
+		follower.leader.Store(&Leadership{ID: otherID})
+		follower.carry = func(_ http.ResponseWriter, r *http.Request) error {
+			asked++
+			pause(r.Context(), applyPatience)
+			return errBusy
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began, got := time.Now(), httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(ctx, "PUT", "/v1/jobs", strings.NewReader(`{"Job": `+jobText("web")+`}`))
+		follower.handler.ServeHTTP(got, r)
+		if got.Code != 500 || !strings.Contains(got.Body.String(), "too busy") || time.Since(began) > insistence+applyPatience || asked > 4 {
+			t.Errorf("%d %q after %v, asked %d times", got.Code, got.Body, time.Since(began), asked)
+		}
+	})
+}

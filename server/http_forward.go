@@ -24,6 +24,8 @@ const (
 const (
 	// leaderPatience is how long a request waits for a leader: elections take less.
 	leaderPatience = 5 * time.Second
+	// insistence is for how long a request that does not wait for a change is sent again at all, if each time takes long.
+	insistence = 6 * leaderPatience
 	// firstLook and longestLook are between two looks whether there is one; each is twice the one before.
 	firstLook   = 2 * time.Millisecond
 	longestLook = 50 * time.Millisecond
@@ -99,6 +101,7 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 		return err
 	}
 	until, asideAfter := time.Now().Add(h.patience), time.Duration(0)
+	end := time.Now().Add(insistence)
 	for {
 		began := time.Now()
 		body()
@@ -117,7 +120,7 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 		if cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || came != "" || r.Context().Err() != nil {
 			return err
 		}
-		if now := time.Now(); now.Sub(began) > h.patience { // it waited for a change, not for a leader
+		if now := time.Now(); now.Sub(began) > h.patience && (r.index > 0 || now.Before(end)) { // it waited for something else than a leader
 			until = now.Add(h.patience)
 		} else if now.After(until) {
 			return err
