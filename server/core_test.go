@@ -447,6 +447,42 @@ func TestASilentNodesWorkMovesAndItComesBack(t *testing.T) {
 	}
 }
 
+// TestANodeThatIsBackIsPlannedForOnce has the heartbeats of a node that was down come several ways at once, as after a cut.
+func TestANodeThatIsBackIsPlannedForOnce(t *testing.T) {
+	l := start(t, t.TempDir())
+	l.node(nodeID, 1000)
+	l.register(newJob("web", 1, 100))
+	l.eventually("an allocation", func(sn *state.Snapshot) bool { return len(wanted(sn, "web")) == 1 && quiet(sn) })
+	planned := func() (n int) {
+		for e := range l.Snapshot().EvalsByJob("default", "web") {
+			if e.TriggeredBy == cluster.TriggerNodeUpdate {
+				n++
+			}
+		}
+		return n
+	}
+	for round := range 3 {
+		l.must(l.setNodeStatus(t.Context(), l.Snapshot().Node(nodeID), cluster.NodeStatusDown, "test"))
+		before, events := planned(), len(l.Snapshot().Node(nodeID).Events)
+		var ways sync.WaitGroup
+		for i := range 10 {
+			ways.Go(func() {
+				standing, err := l.Heartbeat(t.Context(), nodeID)
+				if i%2 == 0 {
+					standing, err = l.vouched(t.Context(), nodeID)
+				}
+				if err != nil || standing.Status != cluster.NodeStatusReady {
+					t.Errorf("round %d: %+v, %v", round, standing, err)
+				}
+			})
+		}
+		ways.Wait()
+		if more, lines := planned()-before, len(l.Snapshot().Node(nodeID).Events)-events; more > 1 || lines != 1 || !l.Snapshot().Node(nodeID).Ready() {
+			t.Errorf("round %d: planned %d times, %d lines in the node's diary", round, more, lines)
+		}
+	}
+}
+
 // TestADecisionAboutANodeIsAboutWhatWasSeen shows that what a node or a person says between a decision against the node and its
 // commit is not overruled, and that a heartbeat meanwhile is answered afterwards.
 func TestADecisionAboutANodeIsAboutWhatWasSeen(t *testing.T) {

@@ -32,11 +32,25 @@ func (s *Server) standing(ctx context.Context, id cluster.ID) (link.Standing, er
 	if !standing.Leader || node.Status == cluster.NodeStatusReady {
 		return standing, nil
 	}
-	if err := s.setNodeStatus(ctx, node, cluster.NodeStatusReady, "heard of again"); err != nil {
+	if err := s.welcome(ctx, id, "heard of again"); err != nil {
 		return standing, err
 	}
 	standing.Status = cluster.NodeStatusReady
 	return standing, nil
+}
+
+// welcome makes a node ready that is heard of and is not. Its heartbeats may come several ways at once: the first does it.
+func (s *Server) welcome(ctx context.Context, id cluster.ID, why string) (err error) {
+	for range overtakings {
+		node := s.Snapshot().Node(id)
+		if node == nil || node.Status == cluster.NodeStatusReady {
+			return nil
+		}
+		if err = s.setNodeStatus(ctx, node, cluster.NodeStatusReady, why); cluster.CodeOf(err) != cluster.CodeConflict {
+			return err
+		}
+	}
+	return err
 }
 
 // Register stores what a node says of itself and counts as a heartbeat.
@@ -55,10 +69,7 @@ func (s *Server) Register(ctx context.Context, node *cluster.Node) error {
 	if err != nil {
 		return err
 	}
-	if known != nil && known.Status != cluster.NodeStatusReady {
-		return s.setNodeStatus(ctx, known, cluster.NodeStatusReady, "")
-	}
-	return nil
+	return s.welcome(ctx, node.ID, "")
 }
 
 // registration is the line in a node's diary for what it now says of itself; known is the node as it was, nil if it is new.
@@ -74,20 +85,16 @@ func registration(known, node *cluster.Node) string {
 	return "Node re-registered"
 }
 
-// setNodeStatus decides a node's status and has the jobs that it concerns planned anew. A decision against a node is about the node
-// as it was seen: CodeConflict if it has changed since.
+// setNodeStatus decides a node's status and has the jobs that it concerns planned anew. A decision is about the node as it was seen:
+// CodeConflict if it has changed since.
 func (s *Server) setNodeStatus(ctx context.Context, node *cluster.Node, status, why string) error {
 	now := time.Now()
 	event := &cluster.NodeEvent{Message: "Node status is " + status, Subsystem: "Cluster", Timestamp: now.UTC().Format(time.RFC3339)}
 	if why != "" {
 		event.Message += ": " + why
 	}
-	decision := &state.NodeStatus{At: now.UnixNano(), ID: node.ID, Status: status, Description: why,
-		Event: event, Evals: evalsForNode(s.Snapshot(), node, now)}
-	if status != cluster.NodeStatusReady {
-		decision.ModifyIndex = node.ModifyIndex
-	}
-	_, err := s.Apply(ctx, decision)
+	_, err := s.Apply(ctx, &state.NodeStatus{At: now.UnixNano(), ID: node.ID, ModifyIndex: node.ModifyIndex, Status: status, Description: why,
+		Event: event, Evals: evalsForNode(s.Snapshot(), node, now)})
 	return err
 }
 
