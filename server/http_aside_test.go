@@ -121,6 +121,26 @@ func TestWhatLosesTheLeaderGoesAnotherWay(t *testing.T) {
 	})
 }
 
+// TestWhoKnowsTheLeaderAgainGoesToIt has a read wait at another server, which is lost later: by then it waits at the leader.
+func TestWhoKnowsTheLeaderAgainGoesToIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cut, between, leader, _ := ring(t)
+		leader.call("PUT", "/v1/jobs", `{"Job": `+jobText("web")+`}`)
+		cut.carry = func(w http.ResponseWriter, r *http.Request) error {
+			if r.Header.Get(headerForwarded) == aside {
+				<-r.Context().Done() // nobody says that it is lost
+				return r.Context().Err()
+			}
+			return between.carry(w, r)
+		}
+		time.AfterFunc(time.Minute, func() { cut.leader.Store(&Leadership{ID: otherID}) })
+		began := time.Now()
+		if got := cut.call("GET", "/v1/jobs?index=5&wait=5m", ""); got.Code != 200 || time.Since(began) > time.Minute+time.Second {
+			t.Errorf("%d %q after %v", got.Code, got.Body, time.Since(began))
+		}
+	})
+}
+
 // TestWhatGoesNoOtherWay: a server's own requests, for which another cannot speak.
 func TestWhatGoesNoOtherWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

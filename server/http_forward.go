@@ -130,8 +130,9 @@ func (h *apiHandler) byLeader(w *reply, r *request, e endpoint) error {
 	}
 }
 
-// byOthers has a server answer that knows a leader, or leads: this one may be cut off from the leader alone. What this server asks
-// for itself goes no such way, as another cannot speak for it.
+// byOthers has a server answer that knows a leader, or leads: this one may be cut off from the leader alone. It waits no longer than
+// until this one knows the leader again: who was asked may be the next to be lost. What this server asks for itself goes no such way,
+// as another cannot speak for it.
 func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
 	if r.caller.Server {
 		return h.Core.Leadership().leaderless()
@@ -146,11 +147,17 @@ func (h *apiHandler) byOthers(w *reply, r *request, body func()) error {
 		body()
 		out := r.spokenFor()
 		out.Header.Set(headerForwarded, aside)
-		if err = carry(w, out); cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || r.Context().Err() != nil {
+		if err = carryUntil(carry, w, out, h.knowsLeader); cluster.CodeOf(err) != cluster.CodeUnavailable || w.status != 0 || r.Context().Err() != nil {
 			return err
 		}
 	}
 	return h.Core.Leadership().leaderless()
+}
+
+// knowsLeader reports whether this server leads, or knows who does.
+func (h *apiHandler) knowsLeader() bool {
+	now := h.Core.Leadership()
+	return now.Self || !now.ID.IsZero()
 }
 
 // came is how another server sent the request, "" if none did.
@@ -204,41 +211,44 @@ func (h *apiHandler) elsewhere(w *reply, r *request, leader cluster.ID) error {
 	if err != nil {
 		return cluster.Errorf(cluster.CodeUnavailable, "reach the leader: %w", err)
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	return carryUntil(carry, w, r.spokenFor(), func() bool {
+		now := h.Core.Leadership()
+		return now.Self || !now.ID.IsZero() && now.ID != leader || now.ID.IsZero() && now.LastContact > leaderless
+	})
+}
+
+// wayLook is between two looks whether another server should be asked by now.
+const wayLook = 100 * time.Millisecond
+
+// carryUntil carries the request to a server, and waits no longer than until another should be asked.
+func carryUntil(carry Carry, w http.ResponseWriter, request *http.Request, other func() bool) error {
+	ctx, cancel := context.WithCancel(request.Context())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		h.awaitOtherLeader(ctx, leader)
-		cancel()
+		defer cancel()
+		ticker := time.NewTicker(wayLook)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if other() {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
 	}()
 	defer func() {
 		cancel()
 		<-watched
 	}()
-	err = carry(w, r.spokenFor().WithContext(ctx))
-	if ctx.Err() != nil && r.Context().Err() == nil && err != nil {
+	err := carry(w, request.WithContext(ctx))
+	if err != nil && ctx.Err() != nil && request.Context().Err() == nil {
 		return cluster.Errorf(cluster.CodeUnavailable, "ask the leader: it leads no more, or cannot be reached")
 	}
 	return err
-}
-
-// leaderLook is between two looks whether that server still leads.
-const leaderLook = 100 * time.Millisecond
-
-// awaitOtherLeader returns when another server than that one leads, or none for longer than an election takes, or when ctx ends.
-func (h *apiHandler) awaitOtherLeader(ctx context.Context, leader cluster.ID) {
-	ticker := time.NewTicker(leaderLook)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			if now := h.Core.Leadership(); now.Self || !now.ID.IsZero() && now.ID != leader || now.ID.IsZero() && now.LastContact > leaderless {
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // spokenFor is the request as this server passes it on for its caller.

@@ -95,7 +95,7 @@ func (f *front) round(ctx context.Context, w http.ResponseWriter, again func() *
 		if id.IsZero() {
 			break
 		}
-		err := f.carry(id, w, again())
+		err := f.r.carry(id, w, again())
 		if err == nil {
 			return nil
 		}
@@ -140,22 +140,22 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// carry has the server answer. It waits no longer when gossip says that the server is gone.
-func (f *front) carry(id cluster.ID, w http.ResponseWriter, request *http.Request) error {
+// carry has another node answer. It waits no longer when gossip says that the node is gone.
+func (r *running) carry(id cluster.ID, w http.ResponseWriter, request *http.Request) error {
 	ctx, cancel := context.WithCancel(request.Context())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		f.r.directory.awaitLoss(ctx, id)
+		r.directory.awaitLoss(ctx, id)
 		cancel()
 	}()
 	defer func() {
 		cancel()
 		<-watched
 	}()
-	err := f.r.dialer.Carry(id, w, request.WithContext(ctx))
+	err := r.dialer.Carry(id, w, request.WithContext(ctx))
 	if err != nil && ctx.Err() != nil && request.Context().Err() == nil {
-		return cluster.Errorf(cluster.CodeUnavailable, "it was lost while it was asked")
+		return cluster.Errorf(cluster.CodeUnavailable, "node %s was lost while it was asked", id)
 	}
 	return err
 }

@@ -265,7 +265,7 @@ func (r *running) reach(id cluster.ID) (server.Carry, error) {
 	case id == r.id:
 		return nil, cluster.Errorf(cluster.CodeNotFound, "No path to node %s: it runs no allocations", id)
 	}
-	return func(w http.ResponseWriter, request *http.Request) error { return r.dialer.Carry(id, w, request) }, nil
+	return func(w http.ResponseWriter, request *http.Request) error { return r.carry(id, w, request) }, nil
 }
 
 func (r *running) openClient() error {
