@@ -68,7 +68,7 @@ func (c Constraint) Unique() bool {
 	return strings.Contains(c.LTarget, "unique.") || strings.Contains(c.RTarget, "unique.")
 }
 
-// Matches reports whether the node meets the constraint. One that Validate refuses is met by no node;
+// Matches reports whether the node meets the constraint. One that no valid job has is met by no node;
 // distinct_hosts is met by all, distinct_property by those that have the property.
 func (c Constraint) Matches(n *Node) bool { return c.Matcher()(n) }
 
@@ -233,87 +233,6 @@ func compileSemver(list string) (func(string) bool, error) {
 		v, err := version.NewSemver(text)
 		return err == nil && !slices.ContainsFunc(bounds, func(b bound) bool { return !holds(b.operator, v.Compare(b.version)) })
 	}, nil
-}
-
-// Validate says what is wrong with the constraint, in the words that its author needs.
-func (c Constraint) Validate() error {
-	operand := canonicalOperand(c.Operand)
-	switch operand {
-	case OperandDistinctHosts:
-		if _, err := strconv.ParseBool(c.RTarget); c.RTarget != "" && err != nil {
-			return Errorf(CodeInvalid, "constraint distinct_hosts: value %q is neither true nor false", c.RTarget)
-		}
-		return nil
-	case OperandDistinctProperty:
-		if _, err := strconv.ParseUint(c.RTarget, 10, 31); c.RTarget != "" && err != nil {
-			return Errorf(CodeInvalid, "constraint %q: value %q is no number", c, c.RTarget)
-		}
-	case OperandIsSet, OperandIsNotSet:
-		if c.RTarget != "" {
-			return Errorf(CodeInvalid, "constraint %q: operator %q takes no value", c, operand)
-		}
-	case OperandEqual, OperandNotEqual:
-	default:
-		if c.RTarget == "" {
-			return Errorf(CodeInvalid, "constraint %q: operator %q needs a value", c, c.Operand)
-		}
-		// A value that differs from node to node can only be read there.
-		if _, err := compileTest(operand, c.RTarget); err != nil && !(strings.HasPrefix(c.RTarget, "${") && knownOperand(operand)) {
-			return Errorf(CodeInvalid, "constraint %q: %w", c, err)
-		}
-	}
-	if c.LTarget == "" {
-		return Errorf(CodeInvalid, "constraint %q: no attribute is named", c)
-	}
-	return validateTarget(c.LTarget)
-}
-
-func knownOperand(operand string) bool {
-	return operand == OperandVersion || operand == OperandSemver || operand == OperandRegexp
-}
-
-// validateTarget refuses a reference to something that no node has.
-func validateTarget(target string) error {
-	if !strings.HasPrefix(target, "$") {
-		return nil
-	}
-	switch target {
-	case "${node.unique.id}", "${node.datacenter}", "${node.unique.name}", "${node.class}", "${node.pool}":
-		return nil
-	}
-	if strings.HasSuffix(target, "}") && (strings.HasPrefix(target, "${attr.") || strings.HasPrefix(target, "${meta.")) {
-		return nil
-	}
-	return Errorf(CodeInvalid, "unsupported attribute %q: want ${node.unique.id}, ${node.unique.name}, ${node.datacenter}, "+
-		"${node.class}, ${node.pool}, ${attr.…} or ${meta.…}", target)
-}
-
-// Validate says what is wrong with the spread.
-func (s Spread) Validate() error {
-	if s.Attribute == "" {
-		return Errorf(CodeInvalid, "spread: no attribute is named")
-	}
-	if err := validateTarget(s.Attribute); err != nil {
-		return err
-	}
-	if s.Weight < 1 || s.Weight > 100 {
-		return Errorf(CodeInvalid, "spread over %s: weight %d is not between 1 and 100", s.Attribute, s.Weight)
-	}
-	total, seen := 0, map[string]bool{}
-	for _, target := range s.SpreadTarget {
-		if seen[target.Value] {
-			return Errorf(CodeInvalid, "spread over %s: target %q is given twice", s.Attribute, target.Value)
-		}
-		if target.Percent < 0 || target.Percent > 100 {
-			return Errorf(CodeInvalid, "spread over %s: target %q has %d percent, want 0 to 100", s.Attribute, target.Value, target.Percent)
-		}
-		seen[target.Value] = true
-		total += target.Percent
-	}
-	if total > 100 {
-		return Errorf(CodeInvalid, "spread over %s: the targets add up to %d percent, more than 100", s.Attribute, total)
-	}
-	return nil
 }
 
 // ComputeClass is a name for the set of nodes that answer every constraint without `unique.` as this one does:

@@ -1,9 +1,6 @@
 package cluster
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 func placementNode() *Node {
 	return &Node{
@@ -75,59 +72,6 @@ func TestConstraintMatches(t *testing.T) {
 		c := Constraint{row.left, row.right, row.operand}
 		if got := c.Matches(node); got != row.want {
 			t.Errorf("%s: %t, want %t", c, got, row.want)
-		}
-	}
-}
-
-func TestConstraintValidate(t *testing.T) {
-	for _, row := range []struct{ left, operand, right, err string }{
-		{"${attr.kernel.name}", "=", "linux", ""},
-		{"${attr.kernel.name}", "", "linux", ""},
-		{"${meta.a}", "!=", "", ""},
-		{"${meta.a}", "version", ">= 1", ""},
-		{"${meta.a}", "version", "${meta.b}", ""},
-		{"literal", "=", "literal", ""},
-		{"", "distinct_hosts", "", ""},
-		{"", "distinct_hosts", "yes", `constraint distinct_hosts: value "yes" is neither true nor false`},
-		{"${meta.a}", "is_set", "", ""},
-		{"${meta.a}", "is_set", "1", `takes no value`},
-		{"${meta.a}", "<", "", `operator "<" needs a value`},
-		{"${meta.a}", "regexp", "(", `compile regular expression "("`},
-		{"${meta.a}", "version", "new", `read version constraint "new"`},
-		{"${meta.a}", "semver", "~> 1.2", `want a list of comparisons`},
-		{"${meta.a}", "resembles", "x", `unknown operator "resembles"`},
-		{"${meta.a}", "resembles", "${meta.b}", `unknown operator "resembles"`},
-		{"", "=", "x", `no attribute is named`},
-		{"${node.region}", "=", "global", `unsupported attribute "${node.region}"`},
-		{"$x", "=", "global", `unsupported attribute "$x"`},
-		{"${attr.x", "=", "global", `unsupported attribute "${attr.x"`},
-	} {
-		err := Constraint{row.left, row.right, row.operand}.Validate()
-		switch {
-		case row.err == "" && err != nil:
-			t.Errorf("%s %s %s: %v", row.left, row.operand, row.right, err)
-		case row.err != "" && (err == nil || !strings.Contains(err.Error(), row.err) || CodeOf(err) != CodeInvalid):
-			t.Errorf("%s %s %s: error %v, want …%s…", row.left, row.operand, row.right, err, row.err)
-		}
-	}
-}
-
-func TestSpreadValidate(t *testing.T) {
-	for _, row := range []struct {
-		spread Spread
-		err    string
-	}{
-		{Spread{"${node.datacenter}", 50, []SpreadTarget{{"dc1", 70}, {"dc2", 30}}}, ""},
-		{Spread{"", 50, nil}, "spread: no attribute is named"},
-		{Spread{"${node.x}", 50, nil}, "unsupported attribute"},
-		{Spread{"${meta.a}", 0, nil}, "weight 0 is not between 1 and 100"},
-		{Spread{"${meta.a}", 1, []SpreadTarget{{"x", 70}, {"y", 40}}}, "add up to 110 percent"},
-		{Spread{"${meta.a}", 1, []SpreadTarget{{"x", 7}, {"x", 4}}}, `target "x" is given twice`},
-		{Spread{"${meta.a}", 1, []SpreadTarget{{"x", -7}}}, `target "x" has -7 percent`},
-	} {
-		err := row.spread.Validate()
-		if (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
-			t.Errorf("%v: error %v, want …%s…", row.spread, err, row.err)
 		}
 	}
 }
