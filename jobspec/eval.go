@@ -174,10 +174,9 @@ func (r *resolver) call(n *hclsyntax.FunctionCallExpr) hcl.Diagnostics {
 	if r.inType > 0 { // list(string)
 		return nil
 	}
-	functions := r.parser.root.Functions
-	if _, known := functions[n.Name]; !known && r.inTry == 0 {
+	if known := r.parser.function(n.Name); !known && r.inTry == 0 {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Call to unknown function", Subject: n.NameRange.Ptr(),
-			Detail: fmt.Sprintf("There is no function named %q.%s", n.Name, hint(n.Name, slices.Collect(maps.Keys(functions))))}}
+			Detail: fmt.Sprintf("There is no function named %q.%s", n.Name, hint(n.Name, functionNames()))}}
 	}
 	switch {
 	case n.Name == "convert" && len(n.Args) == 2:

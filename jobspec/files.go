@@ -18,11 +18,13 @@ import (
 	"github.com/a43e60e4/cluster"
 )
 
+var fileFunctions = []string{"abspath", "basename", "dirname", "file", "filebase64", "fileexists", "fileset", "pathexpand"}
+
 // fileFunctions are the functions that touch the disk; without directories they refuse to.
 func (p *parser) fileFunctions() map[string]function.Function {
 	if len(p.config.Dirs) == 0 {
 		refused := map[string]function.Function{}
-		for _, name := range []string{"abspath", "basename", "dirname", "file", "filebase64", "fileexists", "fileset", "pathexpand"} {
+		for _, name := range fileFunctions {
 			refused[name] = refusal("filesystem function disabled")
 		}
 		return refused

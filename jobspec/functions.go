@@ -2,10 +2,13 @@ package jobspec
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	yaml "github.com/zclconf/go-cty-yaml"
@@ -53,24 +56,52 @@ var multiplying = map[string]struct {
 	"yamldecode":    {checked(yaml.YAMLDecodeFunc, checkYAMLDepth), yamlCost},
 }
 
-// functions lists all functions that expressions of this file may call.
-func (p *parser) functions() map[string]function.Function {
-	all := map[string]function.Function{
-		// These look at expressions, not at values: what they evaluate is metered already.
-		"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "convert": typeexpr.ConvertFunc,
-		"uuidv4": p.uuidV4(),
+// newScope is a scope for a whole file, without values yet.
+func newScope() *hcl.EvalContext {
+	return &hcl.EvalContext{Functions: map[string]function.Function{}}
+}
+
+// function reports whether expressions may call a function, and lets those of this file call it. Few files call any, and there
+// are many: each is made when it is seen first.
+func (p *parser) function(name string) (known bool) {
+	if _, made := p.root.Functions[name]; made {
+		return true
 	}
-	all["bcrypt"], all["rsadecrypt"] = p.metered(p.bcrypt(), nil), p.metered(p.rsaDecrypt(), nil)
-	for name, f := range plainFunctions {
-		all[name] = p.metered(f, nil)
+	f, known := p.newFunction(name)
+	if known {
+		p.root.Functions[name] = f
 	}
-	for name, f := range multiplying {
-		all[name] = p.metered(f.Function, f.cost)
+	return known
+}
+
+func (p *parser) newFunction(name string) (f function.Function, known bool) {
+	if f, known := plainFunctions[name]; known {
+		return p.metered(f, nil), true
 	}
-	for name, f := range p.fileFunctions() {
-		all[name] = p.metered(f, nil)
+	if f, known := multiplying[name]; known {
+		return p.metered(f.Function, f.cost), true
 	}
-	return all
+	switch {
+	case name == "bcrypt":
+		return p.metered(p.bcrypt(), nil), true
+	case name == "rsadecrypt":
+		return p.metered(p.rsaDecrypt(), nil), true
+	case name == "uuidv4":
+		return p.uuidV4(), true
+	case slices.Contains(fileFunctions, name):
+		return p.metered(p.fileFunctions()[name], nil), true
+	}
+	f, known = lookingFunctions[name]
+	return f, known
+}
+
+// lookingFunctions look at expressions, not at values: what they evaluate is metered already.
+var lookingFunctions = map[string]function.Function{"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "convert": typeexpr.ConvertFunc}
+
+// functionNames are the names of all functions.
+func functionNames() []string {
+	names := slices.Concat([]string{"bcrypt", "rsadecrypt", "uuidv4"}, fileFunctions)
+	return slices.Concat(names, slices.Collect(maps.Keys(plainFunctions)), slices.Collect(maps.Keys(multiplying)), slices.Collect(maps.Keys(lookingFunctions)))
 }
 
 // refusal is a function that takes anything and fails.

@@ -114,7 +114,7 @@ func (p *parser) file() *cluster.Job {
 	}
 	p.diags = append(p.diags, diags...)
 	blocks := content.Blocks.ByType()
-	p.root = &hcl.EvalContext{Functions: p.functions()}
+	p.root = newScope()
 	p.variables(blocks["variable"], blocks["variables"])
 	if p.diags.HasErrors() {
 		return nil

@@ -76,7 +76,7 @@ func values(f File, taken map[string]bool) string {
 		return ""
 	}
 	p := &parser{config: Config{File: f}, files: map[string][]byte{}, budget: maxWork}
-	p.root = &hcl.EvalContext{Functions: p.functions()}
+	p.root = newScope()
 	var b strings.Builder
 	attributes, _ := rest.JustAttributes()
 	for _, attr := range inOrder(attributes) {
