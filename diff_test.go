@@ -431,3 +431,63 @@ func TestAListOfManyThingsIsComparedQuickly(t *testing.T) {
 		t.Errorf("%d objects differ", len(d.Objects))
 	}
 }
+
+// FuzzDiff compares two jobs that came as JSON: any two, and each with what is like it but for its state.
+func FuzzDiff(f *testing.F) {
+	for _, s := range diffScenarios {
+		f.Add([]byte(s.was), []byte(s.is))
+	}
+	f.Add([]byte(full), []byte(strings.ReplaceAll(full, "1", "2")))
+	f.Fuzz(func(t *testing.T, was, is []byte) {
+		a, err := DecodeJob(was)
+		b, err2 := DecodeJob(is)
+		if err != nil || err2 != nil {
+			return
+		}
+		began := time.Now()
+		there, back := Diff(a, b, true), Diff(b, a, false)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if again := Diff(a, b, true); !reflect.DeepEqual(there, again) {
+			t.Errorf("at first\n%s\nthen\n%s", tell(there), tell(again))
+		}
+		for _, job := range []*Job{a, b} {
+			state := *job
+			state.Version, state.Status, state.ModifyIndex = job.Version+1, JobStatusDead, job.ModifyIndex+1
+			if d := Diff(job, &state, true); d.Type != DiffNone {
+				t.Errorf("a job differs from itself:\n%s", tell(d))
+			}
+			if d := Diff(nil, job, true); d.Type != DiffAdded {
+				t.Errorf("a new job is %s", d.Type)
+			}
+			if d := Diff(job, nil, true); d.Type != DiffDeleted {
+				t.Errorf("a job that goes is %s", d.Type)
+			}
+		}
+		left, right := toldSpec(t, a), toldSpec(t, b)
+		if same := left == right; same && (there.Type != DiffNone || back.Type != DiffNone) || !same && (there.Type == DiffNone || back.Type == DiffNone) {
+			t.Errorf("same: %t\n%s\n%s\n%s\n%s", same, left, right, tell(there), tell(back))
+		}
+		updates := map[string]DesiredUpdates{}
+		for _, g := range b.TaskGroups {
+			updates[g.Name] = DesiredUpdates{Place: 1, Stop: 2, DestructiveUpdate: 3}
+		}
+		there.Annotate(updates)
+		if _, err := json.Marshal(there); err != nil {
+			t.Errorf("the difference is no JSON: %v", err)
+		}
+	})
+}
+
+// toldSpec is what a job asks for, as JSON, but for its ID: Diff compares jobs of one ID.
+func toldSpec(t *testing.T, job *Job) string {
+	t.Helper()
+	spec := job.Spec()
+	spec.ID = ""
+	text, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
