@@ -13,7 +13,7 @@ import (
 func (h *apiHandler) endpoints() map[api.Route]endpoint {
 	all := map[api.Route]endpoint{}
 	for _, some := range []map[api.Route]endpoint{
-		h.jobEndpoints(), h.launchEndpoints(), h.allocEndpoints(), h.nodeEndpoints(), h.drainEndpoints(), h.evalEndpoints(), h.deploymentEndpoints(),
+		h.jobEndpoints(), h.scalingEndpoints(), h.launchEndpoints(), h.allocEndpoints(), h.nodeEndpoints(), h.drainEndpoints(), h.evalEndpoints(), h.deploymentEndpoints(),
 		h.serviceEndpoints(), h.namespaceEndpoints(), h.statusEndpoints(), h.joinEndpoints(), h.operatorEndpoints(),
 	} {
 		maps.Copy(all, some)

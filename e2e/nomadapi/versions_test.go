@@ -59,6 +59,13 @@ func TestAJobsVersions(t *testing.T) {
 	if _, _, err := jobs.Scale(id, "app", new(9), "", false, nil, nil); err == nil || !strings.Contains(err.Error(), "400") {
 		t.Errorf("scale beyond the bounds: %v", err)
 	}
+	policies, _, err := client.Scaling().ListPolicies(&api.QueryOptions{Params: map[string]string{"job": id}})
+	if err != nil || len(policies) != 1 || policies[0].Type != "horizontal" || policies[0].Target["Group"] != "app" {
+		t.Fatalf("policies: %+v, %v", policies, err)
+	}
+	if policy, _, err := client.Scaling().GetPolicy(policies[0].ID, nil); err != nil || *policy.Min != 1 || *policy.Max != 3 || !*policy.Enabled || policy.Target["Job"] != id {
+		t.Errorf("policy: %+v, %v", policy, err)
+	}
 
 	if _, err := jobs.TagVersion(id, 0, "first", "as it began", nil); err != nil {
 		t.Errorf("tag: %v", err)

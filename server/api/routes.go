@@ -101,7 +101,7 @@ var (
 
 // Routes is the table: every route that is known, also those that this version has only a refusal for.
 func Routes() []Route {
-	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), jobChangeRoutes(), []Route{
+	return slices.Concat(laterRoutes(), joinRoutes(), operatorRoutes(), jobChangeRoutes(), []Route{ScalingPoliciesList, ScalingPolicyRead}, []Route{
 		JobsList, JobsRegister, JobsParse, JobValidate, JobRead, JobRegister, JobDeregister, JobVersionsList,
 		JobAllocsList, JobEvalsList, JobDeploysList, JobLatestDeploy, JobSummaryRead, JobServicesList,
 		JobSubmissionGet, JobEvaluate, JobPlan, JobDispatch, JobDispatchPayload, JobPeriodicForce,
@@ -128,7 +128,6 @@ func laterRoutes() []Route {
 		needs Capability
 		paths []string
 	}{
-		{"policies for autoscalers", ReadJobScaling, []string{"/v1/scaling/policies", "/v1/scaling/policy/{policy}"}},
 		{"actions", ReadJob, []string{"/v1/job/{job}/actions", "/v1/job/{job}/action"}},
 		{"statuses of several jobs", ListJobs, []string{"/v1/jobs/statuses"}},
 		{"node pools", ReadNode, []string{"/v1/node/pools", "/v1/node/pool/{pool}"}},
