@@ -66,9 +66,11 @@ var variableTypes = []string{"string", "number", "bool", "list(string)", "map(nu
 func FuzzVariables(f *testing.F) {
 	for i := range variableTypes {
 		f.Add(uint8(i), []byte(`x = "a"`), `["a", 1]`)
+		f.Add(uint8(i)+132, []byte(`{"x": "${upper("a")}", "y": 2}`), `1`) // with what is not declared
 		f.Add(uint8(i), []byte(`{"x": {"a": "${1}", "b": [1, 2]}}`), `{ a = "b", b = [] }`)
 		f.Add(uint8(i), []byte("x = [for a in range(3) : { a = { b = \"${a}\" } }]\ny = 1"), `true`)
 	}
+	f.Add(uint8(0), []byte("0"), "\xe3\u030c0")
 	f.Add(uint8(3), []byte("variable \"x\" {}\n"), "<<E\na\nE\n")
 	f.Fuzz(func(t *testing.T, kind uint8, file []byte, value string) {
 		declaration := "variable \"x\" {\n"
@@ -80,6 +82,13 @@ func FuzzVariables(f *testing.F) {
 		fromFile, err := fuzzed(t, c)
 		if err == nil && !json.Valid([]byte(fromFile.Job.Meta["x"])) {
 			t.Errorf("the value is %q", fromFile.Job.Meta["x"])
+		}
+		if c.Lenient && err == nil {
+			joined := c
+			joined.VariableFiles = []jobspec.File{{Name: "joined.vars", Text: []byte(jobspec.Values([]jobspec.File{{Name: "g.vars", Text: []byte("z = 1\n")}, c.VariableFiles[0]}))}}
+			if result, err := jobspec.Parse(joined); err != nil || result.Job.Meta["x"] != fromFile.Job.Meta["x"] {
+				t.Errorf("%q, written as one file %q: %v", file, joined.VariableFiles[0].Text, err)
+			}
 		}
 		_, _ = jobspec.Declared(c.VariableFiles[0]), jobspec.Assigned(c.VariableFiles[0])
 		c.VariableFiles, c.Variables = nil, map[string]string{"x": value}

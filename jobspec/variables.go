@@ -205,6 +205,11 @@ func (p *parser) assignFile(declared map[string]*variable, f File) {
 func (p *parser) assignText(v *variable, text, source string) {
 	at := hcl.Range{Filename: "value of " + source, Start: hcl.InitialPos, End: hcl.InitialPos}
 	p.files[at.Filename] = []byte(text)
+	if problem := checkText(File{at.Filename, []byte(text)}); problem != nil {
+		problem.Summary, problem.Detail = "Not a text", strings.Replace(problem.Detail, "A job file", "A value", 1)
+		p.diags = append(p.diags, problem)
+		return
+	}
 	if v.literal {
 		p.set(v, cty.StringVal(text), at)
 		return
