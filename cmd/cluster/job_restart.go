@@ -170,7 +170,18 @@ func (r *restarting) tasksOf(a api.AllocListStub) []string {
 
 // restartBatches restarts one batch after the other.
 func (c *call) restartBatches(client *api.Client, r restarting, batches [][]api.AllocListStub) error {
-	failed := 0
+	failed, back, total := 0, 0, 0
+	for _, batch := range batches {
+		total += len(batch)
+	}
+	again := "runs again"
+	if r.reschedule {
+		again = "is replaced"
+	}
+	returned := func(a api.AllocListStub) {
+		back++
+		c.out.line("%s: Allocation %q %s (%d of %d)", c.out.clock(), short(a.ID, r.whole), again, back, total)
+	}
 	for i, batch := range batches {
 		if i > 0 {
 			if err := c.betweenBatches(r); err != nil {
@@ -178,7 +189,7 @@ func (c *call) restartBatches(client *api.Client, r restarting, batches [][]api.
 			}
 		}
 		c.out.line("%s: Restarting batch %d of %d: %s", c.out.clock(), i+1, len(batches), r.names(batch))
-		problems := c.restartBatch(client, r, batch)
+		problems := c.restartBatch(client, r, batch, returned)
 		if c.ctx().Err() != nil {
 			c.out.line("Restarting ended after batch %d of %d at most; the rest was left alone", i+1, len(batches))
 			return &exitStatus{status: exitInterrupted}
@@ -267,17 +278,22 @@ func readLine(in io.Reader) string {
 	return string(line)
 }
 
-// restartBatch restarts allocations at the same time and waits until they run again. It returns what went wrong.
-func (c *call) restartBatch(client *api.Client, r restarting, batch []api.AllocListStub) []error {
+// restartBatch restarts allocations at the same time and waits until they run again, each of which it tells, one at a time. It returns what
+// went wrong.
+func (c *call) restartBatch(client *api.Client, r restarting, batch []api.AllocListStub, returned func(api.AllocListStub)) []error {
 	problems := make([]error, len(batch))
 	var group sync.WaitGroup
+	var telling sync.Mutex // guards what returned does
 	for i, a := range batch {
 		group.Go(func() {
 			err := r.restart(c.ctx(), client, a)
 			if err != nil {
-				err = fmt.Errorf("restart allocation %s: %w", short(a.ID, r.whole), err)
+				problems[i] = fmt.Errorf("restart allocation %s: %w", short(a.ID, r.whole), err)
+				return
 			}
-			problems[i] = err
+			telling.Lock()
+			defer telling.Unlock()
+			returned(a)
 		})
 	}
 	group.Wait()
