@@ -22,7 +22,7 @@ const (
 
 func (p *program) jobPlan(name string) *cli.Command {
 	return p.command(verb{
-		name: name, short: "show what submitting a job would change, and submit nothing", args: "FILE|-", min: 1, max: 1,
+		name: name, short: "show what submitting a job would change, and submit nothing", args: "FILE|URL|-", min: 1, max: 1,
 		long: "Shows how the job differs from the one that is there (+ new, - gone, +/- changed), what would become of each group's\n" +
 			"instances, where they would run or why they could not, and which ports open.\n" +
 			"Status: 0 no instance begins or ends, 1 some do, 255 error.",

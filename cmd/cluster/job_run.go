@@ -2,16 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/jobspec"
@@ -31,7 +34,7 @@ func jobFileFlags() []cli.Flag {
 
 func (p *program) jobRun(name string) *cli.Command {
 	return p.command(verb{
-		name: name, short: "submit a job, and follow until it is healthy, complete or failed", args: "FILE|-", min: 1, max: 1,
+		name: name, short: "submit a job, and follow until it is healthy, complete or failed", args: "FILE|URL|-", min: 1, max: 1,
 		long: "A service job is followed until its deployment is successful, a batch job until it is complete, a system job\n" +
 			"until it runs everywhere. Status: 0 done, 1 error, 2 not placed or failed; 130 when interrupted: the job goes on.",
 		example: "cluster job run web.hcl\ncluster job run -var count=3 -detach web.hcl\ncluster job run -check-index 42 web.hcl",
@@ -79,6 +82,9 @@ func runJob(c *call) error {
 		return err
 	}
 	c.out.warnJob(file.with(answer.Warnings))
+	if file.job.Stop {
+		c.out.warn("the job is a stopped one (its JSON has \"Stop\": true): nothing of it runs; `cluster job start %s` begins it", file.job.ID)
+	}
 	if file.job.IsTemplate() {
 		c.registered(file.job)
 		return nil
@@ -91,7 +97,11 @@ func runJob(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.follow(client, following{job: job, eval: answer.EvalID, goal: placed, whole: c.Bool("verbose")})
+	goal := placed
+	if job.Stop {
+		goal = stopped
+	}
+	return c.follow(client, following{job: job, eval: answer.EvalID, goal: goal, whole: c.Bool("verbose")})
 }
 
 // evalPriority is the priority that a change is to be planned with, 0 for the job's.
@@ -121,7 +131,7 @@ func (c *call) warnPolicies() {
 
 func (p *program) jobValidate(name string) *cli.Command {
 	return p.command(verb{
-		name: name, short: "check a job file, here and, where one answers, by the agent", args: "FILE|-", min: 1, max: 1,
+		name: name, short: "check a job file, here and, where one answers, by the agent", args: "FILE|URL|-", min: 1, max: 1,
 		example: "cluster job validate web.hcl", flags: jobFileFlags(),
 		run: func(c *call) error {
 			file, err := readJobFile(c, c.Args().First())
@@ -216,11 +226,15 @@ func readJobFile(c *call, name string) (jobFile, error) {
 	return file, nil
 }
 
-// readInput reads a file, or standard input for "-", no further than a job may be long.
+// readInput reads a file, what is at an address of http or https, or standard input for "-", no further than a job may be long.
 func readInput(c *call, name string) (text []byte, shown string, err error) {
 	from := c.program.stdin
 	shown = "<stdin>"
-	if name != "-" {
+	switch {
+	case isAddress(name):
+		text, err := fetch(c.ctx(), name)
+		return text, name, err
+	case name != "-":
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, name, err
@@ -230,6 +244,29 @@ func readInput(c *call, name string) (text []byte, shown string, err error) {
 	}
 	text, err = io.ReadAll(io.LimitReader(from, cluster.MaxJobSize+1))
 	return text, shown, err
+}
+
+func isAddress(name string) bool {
+	return strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://")
+}
+
+// fetch reads what is at an address of the web.
+func fetch(ctx context.Context, address string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("fetch %s: it answers %q", clip(address), answer.Status)
+	}
+	return io.ReadAll(io.LimitReader(answer.Body, cluster.MaxJobSize+1))
 }
 
 // readJSON reads a job, or an object that holds one as the API's do.
@@ -262,7 +299,7 @@ func texts[T fmt.Stringer](list []T) []string {
 
 func (f *jobFile) readHCL(c *call, name string, text []byte) error {
 	dir := "."
-	if name != "<stdin>" {
+	if name != "<stdin>" && !isAddress(name) {
 		dir = filepath.Dir(name)
 	}
 	config := jobspec.Config{
