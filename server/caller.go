@@ -144,14 +144,14 @@ func (r *request) requestID() string {
 	if id == "" || len(id) > maxRequestID {
 		return ""
 	}
-	return id + "/" + r.wish
+	return id + "/" + r.wish()
 }
 
-// wishOf is a digest of what a request asks for, the same wherever it is carried.
-func (r *request) wishOf(body []byte) string {
+// wish is a digest of what a request that goes to the leader asks for, the same wherever it is carried.
+func (r *request) wish() string {
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s %q?%q\n", r.route.Method, r.URL.Path, r.URL.RawQuery)
-	digest.Write(body)
+	digest.Write(r.text)
 	return hex.EncodeToString(digest.Sum(nil)[:8])
 }
 

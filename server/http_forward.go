@@ -258,11 +258,9 @@ func (r *request) spokenFor() *http.Request {
 	return out
 }
 
-// rewindable reads the request's body, if it has one, and with it what is asked for; the function it returns lets it be read from the
-// beginning.
+// rewindable reads the request's body, if it has one; the function it returns lets it be read from the beginning.
 func (r *request) rewindable() (rewind func(), err error) {
 	if r.ContentLength == 0 {
-		r.wish = r.wishOf(nil)
 		return func() {}, nil
 	}
 	if r.ContentLength > maxReport {
@@ -272,7 +270,7 @@ func (r *request) rewindable() (rewind func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Request, r.wish = r.Clone(r.Context()), r.wishOf(text)
+	r.Request, r.text = r.Clone(r.Context()), text
 	return func() {
 		r.Body = io.NopCloser(bytes.NewReader(text))
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }

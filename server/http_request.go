@@ -24,7 +24,7 @@ type request struct {
 	query     url.Values
 	namespace string // cluster.AllNamespaces only for lists
 	caller    Caller
-	wish      string // a digest of what is asked for; of what goes to the leader
+	text      []byte // the body, once rewindable has read it
 	index     uint64 // of a blocking read; 0: answer at once
 	wait      time.Duration
 	stale     bool
