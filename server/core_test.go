@@ -508,6 +508,11 @@ func TestADecisionAboutANodeIsAboutWhatWasSeen(t *testing.T) {
 		}
 		answered <- standing
 	}()
+	limited, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if standing, err := l.vouched(limited, nodeID); err == nil {
+		t.Errorf("a heartbeat that another server passes on is answered %+v before that", standing)
+	}
 	l.must(l.giveUp(t.Context(), l.Snapshot().Node(nodeID), "test"))
 	if status := l.Snapshot().Node(nodeID).Status; status != cluster.NodeStatusDown {
 		t.Errorf("a node that was given up is %s", status)

@@ -22,6 +22,9 @@ func (s *Server) Heartbeat(ctx context.Context, id cluster.ID) (link.Standing, e
 // standing is what this server thinks of a node whose lease was renewed just now.
 func (s *Server) standing(ctx context.Context, id cluster.ID) (link.Standing, error) {
 	s.leases.awaitVerdict(ctx, id)
+	if ctx.Err() != nil { // there may be none yet
+		return link.Standing{}, context.Cause(ctx)
+	}
 	standing := link.Standing{Leader: s.leading.Load() != nil && s.assured.fresh(ctx, s.commits.verify)}
 	node := s.Snapshot().Node(id)
 	if node == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +23,8 @@ const (
 	MostPassed = 8192
 	// passedAtOnce is how many leases the leader renews at a time: those of nodes that were down are written to the log.
 	passedAtOnce = 64
+	// passWait is how long the leader's answer about all waits for that about one: less than those who ask wait for it.
+	passWait = 400 * time.Millisecond
 )
 
 // Pass renews the leases of nodes, at most MostPassed of them, with the leader, which they do not reach. It returns what the leader
@@ -57,8 +60,8 @@ func (d *Dialer) Pass(ctx context.Context, leader cluster.ID, nodes []cluster.ID
 	return standings, nil
 }
 
-// PassHandler answers Pass by calling renew, concurrently, for each of the nodes; its error leaves the lease as it is. The handler is
-// for the nodes of the cluster, and refuses all but servers: these vouch for nodes that they have heard.
+// PassHandler answers Pass by calling renew, concurrently, for each of the nodes; its error leaves the lease as it is, and so does the
+// end of its context: one node that is waited for keeps no other from its lease. The handler is for the nodes of the cluster, and refuses all but servers: these vouch for nodes that they have heard.
 func PassHandler(renew func(context.Context, cluster.ID) (Standing, error)) (path string, handler http.Handler) {
 	return passPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !fromServer(r) {
@@ -70,12 +73,14 @@ func PassHandler(renew func(context.Context, cluster.ID) (Standing, error)) (pat
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		ctx, cancel := context.WithTimeout(r.Context(), passWait)
+		defer cancel()
 		answers := make([]byte, len(nodes))
 		group := new(errgroup.Group)
 		group.SetLimit(passedAtOnce)
 		for i, id := range nodes {
 			group.Go(func() error {
-				if standing, err := renew(r.Context(), id); err == nil {
+				if standing, err := renew(ctx, id); err == nil {
 					answers[i] = standing.encode()
 				}
 				return nil

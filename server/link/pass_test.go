@@ -10,17 +10,24 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/a43e60e4/cluster"
 	"github.com/a43e60e4/cluster/server/pki"
 )
 
+// slowID is of a node about which the leader says nothing for long.
+var slowID = cluster.ID{0xcc}
+
 // servePasses is a leader of whom one node is known, one not, and of the others nothing can be said.
 func servePasses(t *testing.T, us clusterOf) (address string) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle(PassHandler(func(_ context.Context, id cluster.ID) (Standing, error) {
+	mux.Handle(PassHandler(func(ctx context.Context, id cluster.ID) (Standing, error) {
 		switch id {
+		case slowID:
+			<-ctx.Done()
+			return Standing{}, ctx.Err()
 		case nodeID:
 			return Standing{Status: cluster.NodeStatusReady, Leader: true}, nil
 		case otherID:
@@ -57,6 +64,11 @@ func TestServersPassHeartbeatsOn(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("of node %d the leader says %+v, want %+v", i, got[i], want[i])
 		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if got, err := server.Pass(ctx, otherID, []cluster.ID{slowID, nodeID}); err != nil || got[0] != (Standing{}) || got[1] != ready {
+		t.Errorf("with one that takes long: %+v, %v", got, err)
 	}
 	if got, err := server.Pass(t.Context(), otherID, make([]cluster.ID, MostPassed)); err != nil || len(got) != MostPassed {
 		t.Errorf("as many as may be: %d, %v", len(got), err)
