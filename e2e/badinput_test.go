@@ -35,7 +35,7 @@ var badCommandLines = []mishap{
 	{"flag without value", "job run in -var", "", "", 1, "read flag -var of `cluster job run`: it needs a value: -var=VALUE"},
 	{"wrong value of a flag", "job run -check-index x in", trueJob, "", 1, `read flag -check-index "x": want a number`},
 	{"wrong variable", "job run -var x in", trueJob, "", 1, `read flag -var "x": want -var NAME=VALUE`},
-	{"argument missing", "job run", "", "", 1, "run `cluster job run`: an argument is missing: want `cluster job run FILE|-`"},
+	{"argument missing", "job run", "", "", 1, "run `cluster job run`: an argument is missing: want `cluster job run FILE|URL|-`"},
 	{"argument too many", "node status a b", "", "", 1, "run `cluster node status`: \"b\" is one argument too many: want `cluster node status [ID|NAME]`"},
 	{"job that is not there", "job status nope", "", "", 1, `find job "nope": there is none whose ID is or begins with that`},
 	{"wrong ID", "alloc status nope", "", "", 1, `find allocation "nope": want an ID or its beginning, digits and the letters a to f`},

@@ -267,7 +267,7 @@ func (s *Server) guardEpoch(ctx context.Context) error {
 	if silenced {
 		s.logger.Error("this server answers nothing", "why", s.refusal())
 	}
-	if !s.replica.eager && !silenced {
+	if !s.replica.standing.Load() && !silenced {
 		s.inquire(ctx)
 		if !s.epochs.now().superseded() && ctx.Err() == nil {
 			if err := s.replica.stand(); err != nil {

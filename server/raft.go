@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,9 @@ const (
 	// Measured: elections within 2 s of a leader's death, and few false ones on lossy networks.
 	// The lease is as long as the heartbeat, or a leader steps down at the first retransmission.
 	raftTimeout = 700 * time.Millisecond
+	// raftShyTimeout is the same for a server that cannot write its log: one with a full disk would be elected again as soon as
+	// it has stepped down, and step down again. Others stand long before it does.
+	raftShyTimeout = 4 * raftTimeout
 	// commitTimeout is how long followers may wait to hear what is decided: the leader tells them so often, whether there is
 	// news or not. Nothing that the leader answers waits for it; 10 ms cost a leader of three 7 % of a core.
 	commitTimeout = 200 * time.Millisecond
@@ -43,13 +47,15 @@ type replica struct {
 	bolt      *keptLog
 	machine   *machine
 	self      raft.ServerID
-	eager     bool // it took part in elections from its start
+	standing  atomic.Bool // it takes part in elections
+	settling  sync.Mutex  // held while Raft's settings change
 }
 
 // keptLog is the log's file, and why the newest write to it failed.
 type keptLog struct {
 	*raftboltdb.BoltStore
 	trouble atomic.Pointer[error] // nil after a write that did not fail
+	turned  chan struct{}         // has room for one: trouble began or ended
 }
 
 // StoreLog implements raft.LogStore.
@@ -58,10 +64,15 @@ func (l *keptLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log
 // StoreLogs implements raft.LogStore.
 func (l *keptLog) StoreLogs(logs []*raft.Log) error {
 	err := l.BoltStore.StoreLogs(logs)
-	if err == nil {
-		l.trouble.Store(nil)
-	} else {
-		l.trouble.Store(&err)
+	var trouble *error
+	if err != nil {
+		trouble = &err
+	}
+	if before := l.trouble.Swap(trouble); (before == nil) != (trouble == nil) {
+		select {
+		case l.turned <- struct{}{}:
+		default:
+		}
 	}
 	return err
 }
@@ -78,15 +89,14 @@ func (l *keptLog) failing() error {
 // of this server alone elects it; otherwise it waits for stand.
 func openReplica(c Config, store *state.Store, epochs *epochs, eager bool) (*replica, error) {
 	settings := raftSettings(c.Identity.ID(), c.Logger)
-	if !eager {
-		settings.HeartbeatTimeout, settings.ElectionTimeout = never, never
-	}
+	settings.HeartbeatTimeout, settings.ElectionTimeout = standAfter(eager, false), standAfter(eager, false)
 	boltStore, err := openLog(filepath.Join(c.Dir, fileLog), lockPatience)
 	if err != nil {
 		return nil, err
 	}
 	m := &machine{store: store, newer: make(chan error, 1)}
-	opened := &replica{bolt: &keptLog{BoltStore: boltStore}, machine: m, self: settings.LocalID, eager: eager}
+	opened := &replica{bolt: &keptLog{BoltStore: boltStore, turned: make(chan struct{}, 1)}, machine: m, self: settings.LocalID}
+	opened.standing.Store(eager)
 	if err := opened.start(c, settings, epochs); err != nil {
 		boltStore.Close()
 		return nil, err
@@ -124,13 +134,19 @@ func openLog(path string, patience time.Duration) (*raftboltdb.BoltStore, error)
 }
 
 // watch returns an error when the log or a snapshot turns out to be a newer program's: this one must not go on then.
-// Otherwise it returns when ctx ends.
+// Otherwise it returns when ctx ends. Meanwhile it lets other servers stand for election first while the log cannot be written.
 func (r *replica) watch(ctx context.Context) error {
-	select {
-	case err := <-r.machine.newer:
-		return err
-	case <-ctx.Done():
-		return nil
+	for {
+		select {
+		case err := <-r.machine.newer:
+			return err
+		case <-r.bolt.turned:
+			if err := r.settle(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 
@@ -142,12 +158,34 @@ func (r *replica) stand() error {
 	if alone(r.raft, r.self) {
 		r.transport.electNow()
 	}
+	r.standing.Store(true)
+	return r.settle()
+}
+
+// settle has Raft wait as long for a leader, before this server stands for election, as is right now. It may be called concurrently:
+// both look at what is so at the moment.
+func (r *replica) settle() error {
+	r.settling.Lock()
+	defer r.settling.Unlock()
+	wait := standAfter(r.standing.Load(), r.bolt.failing() != nil && !alone(r.raft, r.self))
 	settings := r.raft.ReloadableConfig()
-	settings.HeartbeatTimeout, settings.ElectionTimeout = raftTimeout, raftTimeout
+	settings.HeartbeatTimeout, settings.ElectionTimeout = wait, wait
 	if err := r.raft.ReloadConfig(settings); err != nil {
 		return fmt.Errorf("take part in elections: %w", err)
 	}
 	return nil
+}
+
+// standAfter is how long a server waits for a leader before it stands for election itself: one that must not, and one that others
+// should take the turn of.
+func standAfter(stands, shy bool) time.Duration {
+	switch {
+	case !stands:
+		return never
+	case shy:
+		return raftShyTimeout
+	}
+	return raftTimeout
 }
 
 func (r *replica) start(c Config, settings *raft.Config, epochs *epochs) error {
@@ -181,7 +219,7 @@ func (r *replica) start(c Config, settings *raft.Config, epochs *epochs) error {
 		r.transport.Close()
 		return fmt.Errorf("start raft: %w", err)
 	}
-	if r.eager && alone(r.raft, r.self) {
+	if r.standing.Load() && alone(r.raft, r.self) {
 		r.transport.electNow()
 	}
 	return nil
