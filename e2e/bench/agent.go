@@ -43,6 +43,14 @@ type agent struct {
 	api *api.Client
 }
 
+// measured is a program under measurement, on the CPUs that BENCH_CPU lists as taskset does, or on all.
+func measured(ctx context.Context, path string, args ...string) *exec.Cmd {
+	if cpus := os.Getenv("BENCH_CPU"); cpus != "" {
+		path, args = "taskset", append([]string{"-c", cpus, path}, args...)
+	}
+	return exec.CommandContext(ctx, path, args...)
+}
+
 // launch starts an agent, whose flags may change the configuration above, and returns when it says where its API is; that is before it can take work.
 func (b *bench) launch(ctx context.Context, args ...string) (*agent, error) {
 	config := filepath.Join(b.dir, "agent.hcl")
@@ -53,7 +61,7 @@ func (b *bench) launch(ctx context.Context, args ...string) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{log: log, cmd: exec.CommandContext(ctx, b.program, append([]string{"agent", "-config", config}, args...)...)}
+	a := &agent{log: log, cmd: measured(ctx, b.program, append([]string{"agent", "-config", config}, args...)...)}
 	a.cmd.Stderr = log
 	said, err := a.cmd.StdoutPipe()
 	if err != nil {
