@@ -218,6 +218,7 @@ var fatedFleets = []struct {
 	why string
 }{
 	{2, smallFleet, "heartbeats waited with a lock for a confirmation of leadership; Raft's connections outlived it"},
+	{10, largeFleet, "in an hour (-fleet.hours=1), before a decision against a node bore what it had seen"},
 }
 
 // TestFleetsEndure lives through random cuts, crashes, restarts, losses and changes; other lives begin with -fleet.seed.
