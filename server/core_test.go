@@ -728,7 +728,7 @@ func TestASnapshotOfANewerProgramIsRefused(t *testing.T) {
 	if err := m.Restore(io.NopCloser(strings.NewReader(string(text)))); !errors.Is(err, state.ErrNewer) {
 		t.Fatalf("restored a newer snapshot: %v", err)
 	}
-	if err := (&replica{machine: m}).watch(context.Background()); !errors.Is(err, state.ErrNewer) {
+	if err := (&replica{machine: m, bolt: new(keptLog)}).watch(context.Background()); !errors.Is(err, state.ErrNewer) {
 		t.Errorf("the server goes on: %v", err)
 	}
 }
