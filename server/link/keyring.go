@@ -106,6 +106,9 @@ type KeyringConfig struct {
 // keyringPause is between two questions of which the first failed.
 const keyringPause = time.Second
 
+// keyringNotable is how many questions fail in a row before it is said; fewer belong to every change of leaders.
+const keyringNotable = 3
+
 // KeepKeyring keeps the node's keyring the one that the servers have, until ctx ends. A keyring that was in the directory
 // when it began is taken to be in use.
 func KeepKeyring(ctx context.Context, c KeyringConfig) error {
@@ -113,21 +116,20 @@ func KeepKeyring(ctx context.Context, c KeyringConfig) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.Logger.Warn("the gossip keys on disk cannot be read, asking the servers for them", "err", err)
 	}
-	index, failing := uint64(0), false
+	index, failures := uint64(0), 0
 	for ctx.Err() == nil {
 		news, err := c.Ask(ctx, index, ring.Version)
 		if err == nil {
 			ring, err = c.install(ring, news.Keyring)
 		}
 		if err != nil {
-			if !failing && ctx.Err() == nil {
+			if failures++; failures == keyringNotable && ctx.Err() == nil {
 				c.Logger.Warn("gossip keys cannot be had, trying again", "err", err)
 			}
-			failing = true
 			pause(ctx, keyringPause)
 			continue
 		}
-		index, failing = news.Index, false
+		index, failures = news.Index, 0
 		if c.Removed != nil {
 			c.Removed(news.Removed)
 		}
