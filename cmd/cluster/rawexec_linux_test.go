@@ -476,7 +476,9 @@ func runAs(t *testing.T, uid int, tests string) {
 	for _, program := range []struct{ from, to string }{{self, "self"}, {drivertest.Probe(t), "probe"}} {
 		content, err := os.ReadFile(program.from)
 		if err == nil {
+			syscall.ForkLock.RLock() // a child of another test would hold the file open for writing: "text file busy"
 			err = os.WriteFile(filepath.Join(dir, program.to), content, 0o755)
+			syscall.ForkLock.RUnlock()
 		}
 		if err != nil {
 			t.Fatal(err)
