@@ -232,6 +232,8 @@ func TestAwaitsRoom(t *testing.T) {
 	}{
 		{"n1 cpu=100", "batch / web cpu=200", true},
 		{"n1", "batch / web count=2 constraint=distinct_hosts", true},
+		{"n1 meta.rack=r1", "batch / web count=2 constraint=distinct_property|meta.rack|1", true},
+		{"n1 meta.rack=r1", "batch constraint=distinct_property|meta.rack|2 / web count=2 / api", true},
 		{"n1", "batch / web constraint=meta.rack|=|r1", false},
 		{"n1 sick=raw_exec", "batch / web", false},
 		{"n1 dc=dc9", "batch dc=dc1 / web", false},

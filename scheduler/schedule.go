@@ -3,6 +3,7 @@ package scheduler
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/a43e60e4/cluster"
 )
@@ -224,11 +225,16 @@ func (p *planner) blocked(eval cluster.Evaluation) cluster.Evaluation {
 }
 
 // AwaitsRoom reports whether the blocked evaluation may be helped by an allocation that ends: some node was refused
-// for what runs there. Otherwise it waits for a node to join or to change.
+// for what runs there, or on nodes like it. Otherwise it waits for a node to join or to change.
 func AwaitsRoom(blocked *cluster.Evaluation) bool {
 	for _, metric := range blocked.FailedTGAllocs {
-		if metric.NodesExhausted > 0 || metric.ConstraintFiltered[cluster.OperandDistinctHosts] > 0 {
+		if metric.NodesExhausted > 0 {
 			return true
+		}
+		for reason := range metric.ConstraintFiltered {
+			if reason == cluster.OperandDistinctHosts || strings.Contains(reason, cluster.OperandDistinctProperty) {
+				return true
+			}
 		}
 	}
 	return false
