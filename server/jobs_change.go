@@ -35,13 +35,15 @@ func (r *request) sameJob(named string) error {
 }
 
 // registered is the answer to a change of a job that is planned.
-func registered(result state.Result) written {
+func registered(result state.Result) written { return written{registerResponse(result), result.Index} }
+
+func registerResponse(result state.Result) api.JobRegisterResponse {
 	answer := api.JobRegisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex,
 		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
 	if !result.EvalID.IsZero() {
 		answer.EvalCreateIndex = result.Index
 	}
-	return written{answer, result.Index}
+	return answer
 }
 
 // unknownJob is jobNotFound with the status that existing clients know of changes of a job.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -285,6 +286,42 @@ func TestCountsMayBePreserved(t *testing.T) {
 	}
 	if count := w.Snapshot().Job("default", "web").TaskGroups[0].Count; count != 2 {
 		t.Errorf("count is %d", count)
+	}
+}
+
+// Nothing is kept that the job itself forbids, or that somebody else has changed meanwhile.
+func TestWhatIsPreservedIsValidAndTheNewest(t *testing.T) {
+	w := newWorld(t)
+	bounded := func(most string) string {
+		return `{"PreserveCounts": true, "Job": ` + strings.Replace(jobText("web"), `"Count": 2,`, `"Count": 1, "Scaling": {"Min": 1, "Max": `+most+`},`, 1) + `}`
+	}
+	scale := func(count int64) {
+		job := w.Snapshot().Job("default", "web")
+		w.apply(&state.ScaleJob{At: 1, Namespace: "default", ID: "web", Group: "app", JobModifyIndex: job.JobModifyIndex, Event: cluster.ScalingEvent{Count: &count}})
+	}
+	if got := w.ask("PUT", "/v1/jobs", bounded("9")); got.status != 200 || w.Snapshot().Job("default", "web").TaskGroups[0].Count != 1 {
+		t.Fatalf("a new job: %s", got.body)
+	}
+	scale(7)
+	w.refused("PUT", "/v1/jobs", bounded("5"), 500, "keep counts or resources of version 1: invalid job: 1 problem:")
+	meanwhile := int64(8)
+	w.overtake = func(state.Command) {
+		if count := meanwhile; count > 0 {
+			meanwhile = 0
+			scale(count)
+		}
+	}
+	if got := w.ask("PUT", "/v1/jobs", bounded("10")); got.status != 200 {
+		t.Fatal(got.body)
+	}
+	if job := w.Snapshot().Job("default", "web"); job.TaskGroups[0].Count != 8 || *job.TaskGroups[0].Scaling.Max != 10 || job.Version != 3 {
+		t.Errorf("version %d has the count %d", job.Version, job.TaskGroups[0].Count)
+	}
+	meanwhile = 9
+	job := w.Snapshot().Job("default", "web")
+	enforced := strings.Replace(bounded("11"), `{`, fmt.Sprintf(`{"EnforceIndex": true, "JobModifyIndex": %d, `, job.JobModifyIndex), 1)
+	if got := w.ask("PUT", "/v1/jobs", enforced); got.status != 500 || !strings.Contains(got.body, "job exists with conflicting job modify index") {
+		t.Errorf("overtaken: %+v", got)
 	}
 }
 

@@ -27,6 +27,17 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if err := r.decodeUpTo(maxRegistration, "job", &req); err != nil {
 		return written{}, err
 	}
+	if !req.PreserveCounts && !req.PreserveResources {
+		return h.register(r, h.Core.Snapshot(), &req)
+	}
+	if err := h.Core.Barrier(r.Context()); err != nil {
+		return written{}, err
+	}
+	return h.whileOvertaken(func(sn *state.Snapshot) (written, error) { return h.register(r, sn, &req) })
+}
+
+// register decides a registration on one state. What it keeps of the version before is that of the version which it follows.
+func (h *apiHandler) register(r *request, sn *state.Snapshot, req *api.JobRegisterRequest) (written, error) {
 	job, err := admissible(req.Job)
 	if err != nil {
 		return written{}, err
@@ -34,6 +45,8 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if err := r.place(job, req.Namespace, req.Region); err != nil {
 		return written{}, err
 	}
+	old := sn.Job(job.Namespace, job.ID)
+	job.KeepLaunch(old)
 	if err := admitJob(job); err != nil {
 		return written{}, err
 	}
@@ -41,17 +54,17 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 		return written{}, misnamed(r.arg, job)
 	}
 	source, warning := h.submission(req.Submission)
-	old := h.Core.Snapshot().Job(job.Namespace, job.ID)
-	if req.PreserveCounts {
-		keepCounts(job, old)
-	}
-	if req.PreserveResources {
-		keepResources(job, old)
-	}
-	job.KeepLaunch(old)
 	now := time.Now()
 	command := &state.RegisterJob{At: now.UnixNano(), RequestID: r.requestID(), Job: job,
 		EnforceIndex: req.EnforceIndex, JobModifyIndex: req.JobModifyIndex, Source: source}
+	if req.PreserveCounts || req.PreserveResources {
+		if err := keep(job, old, req); err != nil {
+			return written{}, err
+		}
+		if !req.EnforceIndex {
+			command.EnforceIndex, command.JobModifyIndex = true, modified(old)
+		}
+	}
 	if !job.IsTemplate() { // which runs nothing itself
 		eval := newEval(cluster.IDFrom(dice(), 0), job, cluster.TriggerJobRegister, now)
 		if err := prioritise(&eval, req.EvalPriority); err != nil {
@@ -63,12 +76,9 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
-	response := api.JobRegisterResponse{EvalID: result.EvalID, JobModifyIndex: result.JobModifyIndex, Warnings: strings.TrimSpace(job.Warnings().Lines() + "\n" + warning),
-		Meta: api.Meta{Index: result.Index, KnownLeader: true}}
-	if !result.EvalID.IsZero() {
-		response.EvalCreateIndex = result.Index
-	}
-	return written{response, result.Index}, nil
+	answer := registerResponse(result)
+	answer.Warnings = strings.TrimSpace(job.Warnings().Lines() + "\n" + warning)
+	return written{answer, result.Index}, nil
 }
 
 func misnamed(path string, job *cluster.Job) error {
@@ -148,11 +158,33 @@ func (r *request) place(job *cluster.Job, namespace, region string) error {
 	return nil
 }
 
+// keep gives the job what the request keeps of the old version, and refuses the job if it is not valid with that.
+func keep(job, old *cluster.Job, req *api.JobRegisterRequest) error {
+	if old == nil {
+		return nil
+	}
+	if req.PreserveCounts {
+		keepCounts(job, old)
+	}
+	if req.PreserveResources {
+		keepResources(job, old)
+	}
+	if err := admitJob(job); err != nil {
+		return cluster.Errorf(cluster.CodeOf(err), "keep counts or resources of version %d: %w", old.Version, err)
+	}
+	return nil
+}
+
+// modified is the index of the job's last registration, 0 if there is no such job.
+func modified(job *cluster.Job) uint64 {
+	if job == nil {
+		return 0
+	}
+	return job.JobModifyIndex
+}
+
 // keepCounts gives the job's groups the counts that groups of the same names have in the old version.
 func keepCounts(job, old *cluster.Job) {
-	if old == nil {
-		return
-	}
 	for i := range job.TaskGroups {
 		if group := old.Group(job.TaskGroups[i].Name); group != nil {
 			job.TaskGroups[i].Count = group.Count
@@ -162,9 +194,6 @@ func keepCounts(job, old *cluster.Job) {
 
 // keepResources gives the job's tasks the resources that tasks of the same names have in the old version.
 func keepResources(job, old *cluster.Job) {
-	if old == nil {
-		return
-	}
 	for i := range job.TaskGroups {
 		group := old.Group(job.TaskGroups[i].Name)
 		if group == nil {

@@ -34,16 +34,17 @@ func (h *apiHandler) planJob(r *request) (written, error) {
 	if err := r.place(job, req.Namespace, req.Region); err != nil {
 		return written{}, err
 	}
+	if err := h.Core.Barrier(r.Context()); err != nil {
+		return written{}, err
+	}
+	snapshot := h.Core.Snapshot()
+	job.KeepLaunch(snapshot.Job(job.Namespace, job.ID))
 	if err := validJob(job); err != nil {
 		return written{}, err
 	}
 	if r.arg != job.ID {
 		return written{}, misnamed(r.arg, job)
 	}
-	if err := h.Core.Barrier(r.Context()); err != nil {
-		return written{}, err
-	}
-	snapshot := h.Core.Snapshot()
 	if err := snapshot.Admits(job); err != nil {
 		return written{}, err
 	}
@@ -95,9 +96,7 @@ func (p *proposal) response(now time.Time) api.JobPlanResponse {
 		Ports:          p.ports(),
 		Meta:           api.Meta{Index: p.snapshot.Index(), KnownLeader: true},
 	}
-	if p.old != nil {
-		response.JobModifyIndex = p.old.JobModifyIndex
-	}
+	response.JobModifyIndex = modified(p.old)
 	if p.job.ByClock() {
 		if schedule, err := p.job.Periodic.Schedule(); err == nil { // validJob has refused others
 			response.NextPeriodicLaunch = schedule.Next(now)

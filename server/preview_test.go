@@ -95,6 +95,29 @@ func TestPlanOfAChange(t *testing.T) {
 	}
 }
 
+// A launch can be planned from the file of the job that it is a launch of, as it can be run.
+func TestPlanOfALaunchsChange(t *testing.T) {
+	w := newWorld(t)
+	w.populate()
+	w.submit(batchText("encode", parameterized))
+	answer, err := w.client.DispatchJob(context.Background(), "encode", api.JobDispatchRequest{Payload: []byte("a"), Meta: map[string]string{"input": "x"}}, "once", api.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changed struct{ Job json.RawMessage }
+	if err := json.Unmarshal([]byte(batchText(answer.DispatchedJobID, parameterized+`, "Priority": 70`)), &changed); err != nil {
+		t.Fatal(err)
+	}
+	plan := w.plan(string(changed.Job))
+	var fields []string
+	for _, f := range plan.Diff.Fields {
+		fields = append(fields, f.Type+" "+f.Name)
+	}
+	if got := strings.Join(fields, ", "); got != "Edited Priority, Deleted Meta[input]" || plan.Annotations.DesiredTGUpdates["app"].Place != 1 {
+		t.Errorf("changed are %s, counted %+v", got, plan.Annotations)
+	}
+}
+
 func TestPlanAnswersHaveTheFieldsThatClientsExpect(t *testing.T) {
 	w := newWorld(t)
 	w.populate("web")

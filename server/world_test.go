@@ -24,17 +24,18 @@ import (
 // world is a whole little cluster without Raft: a real state, a log of one writer, a node's handler, and the real API
 // on a real socket.
 type world struct {
-	t       testing.TB
-	store   *state.Store
-	mu      sync.Mutex // guards index and the order of commands
-	index   uint64
-	leader  atomic.Pointer[Leadership]
-	node    http.Handler // what Reach gives; nil: no path
-	carry   Carry        // … instead of it, if not nil
-	client  *api.Client
-	url     string
-	handler http.Handler
-	reports chan []cluster.AllocUpdate
+	t        testing.TB
+	store    *state.Store
+	mu       sync.Mutex // guards index and the order of commands
+	index    uint64
+	leader   atomic.Pointer[Leadership]
+	node     http.Handler // what Reach gives; nil: no path
+	carry    Carry        // … instead of it, if not nil
+	client   *api.Client
+	url      string
+	handler  http.Handler
+	reports  chan []cluster.AllocUpdate
+	overtake func(state.Command) // does something before the command is applied; nil: nothing
 }
 
 var (
@@ -101,6 +102,9 @@ func (w *world) Apply(_ context.Context, command state.Command) (state.Result, e
 	text, err := state.Encode(command)
 	if err != nil {
 		return state.Result{}, err
+	}
+	if w.overtake != nil {
+		w.overtake(command)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
