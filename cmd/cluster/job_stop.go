@@ -12,11 +12,12 @@ import (
 func (p *program) jobStop(name string) *cli.Command {
 	return p.command(verb{
 		name: name, short: "end jobs, and follow until all their allocations have ended", args: "ID…", min: 1, max: -1,
-		long:    "Interrupting it ends the following, not the stopping. `cluster job start` begins a stopped job again.",
+		long: "By the beginning of an ID it asks first; without a terminal it wants the whole ID, or -yes. Interrupting it ends the following, not\n" +
+			"the stopping. `cluster job start` begins a stopped job again.",
 		example: "cluster job stop web\ncluster job stop web worker\ncluster job stop -purge web",
 		flags: []cli.Flag{detachFlag(), verboseFlag(),
 			&cli.BoolFlag{Name: "purge", Usage: "forget the job and its history; the ID must be written out"},
-			&cli.BoolFlag{Name: "yes", Usage: "purge also by the beginning of an ID"},
+			&cli.BoolFlag{Name: "yes", Usage: "ask nothing, and stop or purge also by the beginning of an ID"},
 			&cli.StringFlag{Name: "eval-priority", Usage: "plan with priority `N`, 1 to 100, instead of the job's"},
 			&cli.BoolFlag{Name: "no-shutdown-delay", Usage: "end tasks at once (the servers say if they cannot)"},
 			&cli.BoolFlag{Name: "global", Usage: "in all regions: there is one"}},
@@ -39,8 +40,8 @@ func stopJobs(c *call) error {
 		return err
 	}
 	for i, typed := range c.Args().Slice() {
-		if id := jobs[i].ID; id != typed && c.Bool("purge") && !c.Bool("yes") {
-			return fmt.Errorf("purge job %q: this forgets job %q for good: write its whole ID, or -yes", clip(typed), id)
+		if err := c.confirmStop(typed, jobs[i].ID); err != nil {
+			return err
 		}
 	}
 	evals := make([]cluster.ID, len(jobs))
@@ -65,6 +66,24 @@ func stopJobs(c *call) error {
 		job.Stop = true
 		return c.follow(client, following{job: &job, eval: evals[i], goal: stopped, whole: c.Bool("verbose")})
 	})
+}
+
+// confirmStop makes sure that the job is meant which was found. The beginning of an ID may be that of another job than the one that somebody
+// has in mind: of one that is there in place of it.
+func (c *call) confirmStop(typed, id string) error {
+	if id == typed || c.Bool("yes") {
+		return nil
+	}
+	if c.Bool("purge") {
+		return fmt.Errorf("purge job %q: this forgets job %q for good: write its whole ID, or -yes", clip(typed), id)
+	}
+	if _, terminal := c.program.terminal(); !terminal {
+		return fmt.Errorf("stop job %q: this stops job %q: write its whole ID, or -yes", clip(typed), id)
+	}
+	if !c.askYes(fmt.Sprintf("Stop job %q?", id)) {
+		return errors.New("stop job: ended as asked; nothing was stopped")
+	}
+	return nil
 }
 
 // stopping is what the flags say of how jobs are stopped.
