@@ -77,6 +77,7 @@ func (c *call) completions(words []string) []string {
 	typed, last := words[:len(words)-1], words[len(words)-1]
 	commands := c.program.commands(nil)
 	var path []*cli.Command
+	arguments := 0
 	for i := 0; i < len(typed); i++ {
 		word := typed[i]
 		switch {
@@ -94,6 +95,8 @@ func (c *call) completions(words []string) []string {
 				return nil
 			}
 			path, commands = append(path, command), command.Subcommands
+		default:
+			arguments++
 		}
 	}
 	var list []string
@@ -108,12 +111,18 @@ func (c *call) completions(words []string) []string {
 				list = append(list, command.Name)
 			}
 		}
-	case len(path) > 0:
+	case len(path) > 0 && namesThing(path[len(path)-1], arguments):
 		list = c.things(path[0].Name, last)
 	}
 	list = slices.DeleteFunc(list, func(word string) bool { return !strings.HasPrefix(word, last) })
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// namesThing reports whether the next argument of a command names a thing of its noun. Files are the shell's to complete.
+func namesThing(command *cli.Command, arguments int) bool {
+	first, _, _ := strings.Cut(strings.TrimLeft(command.ArgsUsage, "["), " ")
+	return !strings.HasPrefix(first, "FILE") && (arguments == 0 || strings.Contains(first, "…"))
 }
 
 // things are the IDs or names that begin with prefix and that a command of the noun takes. Without an agent there are none.

@@ -36,6 +36,12 @@ func TestCompletion(t *testing.T) {
 		"job tag ":                "apply unset",
 		"job tag apply w":         "web",
 		"job restart w":           "web",
+		"job run w":               "",
+		"job plan -verbose w":     "",
+		"job init w":              "",
+		"job dispatch web w":      "",
+		"job revert web ":         "",
+		"job stop web w":          "web",
 		"job sc":                  "scale scaling-events",
 		"ver":                     "version",
 	} {
