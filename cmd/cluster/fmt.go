@@ -62,7 +62,7 @@ func formatFiles(c *call) error {
 
 // formatInput formats standard input to standard output, or, with -check, only compares.
 func (c *call) formatInput() error {
-	text, shown, err := readInput(c, "-")
+	text, shown, err := readFile(c, "-")
 	if err != nil {
 		return fmt.Errorf("read standard input: %w", err)
 	}
@@ -82,7 +82,7 @@ func (c *call) formatInput() error {
 
 // formatFile formats one file and reports whether that changes it.
 func (c *call) formatFile(path string) (differs bool, err error) {
-	text, _, err := readInput(c, path)
+	text, _, err := readFile(c, path)
 	if err != nil {
 		return false, fmt.Errorf("format file: %w", err)
 	}

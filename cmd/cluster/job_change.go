@@ -134,9 +134,13 @@ func scaleJob(c *call) error {
 	if req.Message == "" {
 		req.Message = "submitted using the command line"
 	}
-	if text := c.String("check-index"); text != "" {
-		if req.JobModifyIndex, err = strconv.ParseUint(text, 10, 64); err != nil || req.JobModifyIndex == 0 {
-			return fmt.Errorf("read flag -check-index %q: want the job's modify index, a number above 0", clip(text))
+	index, err := c.checkIndex()
+	if err != nil {
+		return err
+	}
+	if index != nil {
+		if req.JobModifyIndex = *index; *index == 0 {
+			return errors.New("read flag -check-index 0: want the job's modify index, a number above 0: a job that is not there has no count")
 		}
 	}
 	answer, err := client.ScaleJob(c.ctx(), key.ID, req, q)
@@ -151,7 +155,7 @@ func explainScaling(err error, job string) error {
 	if err != nil && strings.Contains(err.Error(), "active deployment") {
 		return fmt.Errorf("%w: wait until `cluster job status %s` shows its end", err, job)
 	}
-	return err
+	return explainIndex(err, "cluster job inspect "+shellQuoted(job))
 }
 
 func groupNames(job *cluster.Job) []string {
@@ -259,7 +263,8 @@ func (p *program) jobTagApply() *cli.Command {
 			if !req.Latest {
 				which = fmt.Sprintf("Version %d", req.Version)
 			}
-			c.out.line("%s of job %q has the name %q now: `cluster job revert %[2]s %[3]s` goes back to it", which, key.ID, c.String("name"))
+			c.out.line("%s of job %q has the name %q now: `cluster job revert %s %s` goes back to it", which, key.ID, c.String("name"),
+				shellQuoted(key.ID), shellQuoted(c.String("name")))
 			return nil
 		},
 	})

@@ -15,13 +15,13 @@ func (p *program) jobHistory() *cli.Command {
 		name: "history", short: "list the versions of a job", args: "ID", min: 1, max: 1,
 		long: "Kept are the newest versions (6, unless the servers' job_tracked_versions says otherwise), those with a tag, those that an\n" +
 			"allocation runs or ran, and the newest one that proved good (Stable).",
-		example: "cluster job history web\ncluster job history -p web\ncluster job history -p -version 5 -diff-version 3 web\ncluster job history -version 3 -full web",
-		flags: []cli.Flag{jsonFlag(), templateFlag(),
+		example: "cluster job history web\ncluster job history -json web\ncluster job history -p web\ncluster job history -p -version 5 -diff-version 3 web\ncluster job history -version 3 -full web",
+		flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print the list of versions as the API has them; with -version that one; with -p what each changed, too"}, templateFlag(),
 			&cli.BoolFlag{Name: "p", Usage: "show what each version changed"},
 			&cli.StringFlag{Name: "diff-version", Usage: "with -p: compare with version `N` instead of the one before"},
 			&cli.StringFlag{Name: "diff-tag", Usage: "with -p: compare with the version that has the tag `NAME`"},
 			&cli.StringFlag{Name: "version", Usage: "only version `N`, or the one with the tag N"},
-			&cli.BoolFlag{Name: "full", Usage: "the versions as the API has them"}},
+			&cli.BoolFlag{Name: "full", Usage: "the list of versions as the API has them, as -json"}},
 		run: showHistory,
 	})
 }
@@ -33,6 +33,8 @@ func showHistory(c *call) error {
 		return errors.New("compare versions: -diff-version and -diff-tag exclude each other")
 	case against != "" && !c.Bool("p"):
 		return errors.New("compare versions: -diff-version and -diff-tag go with -p alone")
+	case c.Bool("p") && c.Bool("full"):
+		return errors.New("list versions: -p and -full exclude each other")
 	}
 	client, key, err := c.namedJob()
 	if err != nil {
@@ -40,9 +42,6 @@ func showHistory(c *call) error {
 	}
 	q := api.Query{Namespace: key.Namespace}
 	one := c.String("version")
-	if c.asObject() && one == "" && !c.Bool("p") {
-		return c.printObject(client, api.JobVersionsList.URL(key.ID), q)
-	}
 	versions, _, err := client.JobVersions(c.ctx(), key.ID, q)
 	if err != nil {
 		return err
@@ -63,9 +62,9 @@ func showHistory(c *call) error {
 		return c.showChanges(client, key, only, base)
 	}
 	switch {
-	case c.asObject():
-		return c.object(versions[0])
-	case c.Bool("full"):
+	case c.asObject() && only != nil:
+		return c.object(only)
+	case c.asObject(), c.Bool("full"):
 		return c.object(versions)
 	}
 	c.out.versions(versions)
@@ -88,7 +87,7 @@ func (c *call) showChanges(client *api.Client, key cluster.JobKey, only, base *c
 		return err
 	}
 	if c.asObject() {
-		return c.object(all)
+		return c.object(changesOf(all, only))
 	}
 	d := differences{output: c.out}
 	for i, version := range all.Versions {
@@ -110,6 +109,20 @@ func (c *call) showChanges(client *api.Client, key cluster.JobKey, only, base *c
 		}
 	}
 	return nil
+}
+
+// changesOf is what there is of the one version; of all, if it is nil.
+func changesOf(all api.JobVersions, only *cluster.Job) api.JobVersions {
+	if only == nil {
+		return all
+	}
+	i := slices.IndexFunc(all.Versions, func(j *cluster.Job) bool { return j.Version == only.Version })
+	if i < 0 { // it was forgotten meanwhile
+		i = len(all.Versions)
+	}
+	all.Versions = all.Versions[i:min(i+1, len(all.Versions))]
+	all.Diffs = all.Diffs[min(i, len(all.Diffs)):min(i+1, len(all.Diffs))]
+	return all
 }
 
 func (o *output) versions(versions []*cluster.Job) {

@@ -51,7 +51,7 @@ func dispatchJob(c *call) error {
 		return fmt.Errorf("read payload: it is given twice, as %q and with -payload: leave one out", clip(c.Args().Get(1)))
 	}
 	if name := cmp.Or(c.Args().Get(1), c.String("payload")); name != "" {
-		if req.Payload, _, err = readInput(c, name); err != nil {
+		if req.Payload, _, err = readFile(c, name); err != nil {
 			return fmt.Errorf("read payload: %w", err)
 		}
 		if len(req.Payload) > cluster.MaxPayload {

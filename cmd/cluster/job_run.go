@@ -25,8 +25,8 @@ import (
 // jobFileFlags say how a job file is to be read.
 func jobFileFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "var", Usage: "give variable `NAME=VALUE`; may be repeated"},
-		&cli.StringSliceFlag{Name: "var-file", Usage: "take values of variables from `FILE`; may be repeated, later ones win"},
+		&cli.StringSliceFlag{Name: "var", Usage: "give variable `NAME=VALUE`; may be repeated. Others on this machine see it: for a secret, use -var-file or CLUSTER_VAR_NAME"},
+		&cli.StringSliceFlag{Name: "var-file", Usage: "take values of variables from `FILE|-`; may be repeated, later ones win"},
 		&cli.BoolFlag{Name: "json", Usage: "the file is the API's JSON"},
 		&cli.BoolFlag{Name: "hcl2-strict", Value: true, Usage: "refuse values for variables that the file does not declare"},
 	}
@@ -63,12 +63,8 @@ func runJob(c *call) error {
 	}
 	options := api.RegisterOptions{Submission: file.submission, PreserveCounts: c.Bool("preserve-counts"), PreserveResources: c.Bool("preserve-resources")}
 	c.warnPolicies()
-	if text := c.String("check-index"); text != "" {
-		index, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return fmt.Errorf("read flag -check-index %q: want a number", clip(text))
-		}
-		options.CheckIndex = &index
+	if options.CheckIndex, err = c.checkIndex(); err != nil {
+		return err
 	}
 	if options.EvalPriority, err = c.evalPriority(); err != nil {
 		return err
@@ -79,7 +75,7 @@ func runJob(c *call) error {
 	}
 	answer, err := client.RegisterJob(c.ctx(), file.job, options)
 	if err != nil {
-		return err
+		return explainIndex(err, "cluster job plan "+shellQuoted(c.Args().First()))
 	}
 	c.out.warnJob(file.with(answer.Warnings))
 	if file.job.Stop {
@@ -102,6 +98,27 @@ func runJob(c *call) error {
 		goal = stopped
 	}
 	return c.follow(client, following{job: job, eval: answer.EvalID, goal: goal, whole: c.Bool("verbose")})
+}
+
+// checkIndex is the index that a job must have to be changed, nil if the flag was not given. An empty one, as of a variable of a script that
+// is not set, is an error: it would protect from nothing.
+func (c *call) checkIndex() (*uint64, error) {
+	if !c.IsSet("check-index") {
+		return nil, nil
+	}
+	index, err := strconv.ParseUint(c.String("check-index"), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("read flag -check-index %q: want a number, the job's modify index", clip(c.String("check-index")))
+	}
+	return &index, nil
+}
+
+// explainIndex adds where to look at a job that has another index than it was to have.
+func explainIndex(err error, look string) error {
+	if err != nil && strings.Contains(err.Error(), "Enforcing job modify index") {
+		return fmt.Errorf("%w; `%s` shows how it is now", err, look)
+	}
+	return err
 }
 
 // evalPriority is the priority that a change is to be planned with, 0 for the job's.
@@ -156,9 +173,11 @@ func (p *program) jobValidate(name string) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if len(answer.ValidationErrors) > 0 || answer.Error != "" {
-				problems := strings.Join(append(answer.ValidationErrors, answer.Error), "\n")
-				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.TrimSpace(problems))
+			if problems := answer.ValidationErrors; len(problems) > 0 || answer.Error != "" {
+				if len(problems) == 0 { // the one text says the same as the list
+					problems = []string{answer.Error}
+				}
+				return cluster.Errorf(cluster.CodeInvalid, "validate job %q: %s", file.job.ID, strings.TrimSpace(strings.Join(problems, "\n")))
 			}
 			c.out.line("Job validation successful")
 			c.out.notRun(file)
@@ -199,10 +218,25 @@ func (f jobFile) with(server string) []string {
 	return all
 }
 
+// checkInputs refuses flags that say of a job file what would not come about.
+func checkInputs(c *call, name string) error {
+	files := append(c.StringSlice("var-file"), name)
+	if c.Bool("json") && len(files)+len(c.StringSlice("var")) > 1 {
+		return errors.New("read job file: the API's JSON has no variables: leave -var and -var-file out, or -json")
+	}
+	if i := slices.Index(files, "-"); i >= 0 && slices.Contains(files[i+1:], "-") {
+		return errors.New("read job file: standard input (-) can be read once")
+	}
+	return nil
+}
+
 // readJobFile reads a job file as the flags of jobFileFlags say. The job is in the namespace that was chosen, unless
 // its file names another than the default.
 func readJobFile(c *call, name string) (jobFile, error) {
-	text, shown, err := readInput(c, name)
+	if err := checkInputs(c, name); err != nil {
+		return jobFile{}, err
+	}
+	text, shown, err := readSource(c, name)
 	if err != nil {
 		return jobFile{}, fmt.Errorf("read job file: %w", err)
 	}
@@ -226,15 +260,19 @@ func readJobFile(c *call, name string) (jobFile, error) {
 	return file, nil
 }
 
-// readInput reads a file, what is at an address of http or https, or standard input for "-", no further than a job may be long.
-func readInput(c *call, name string) (text []byte, shown string, err error) {
-	from := c.program.stdin
-	shown = "<stdin>"
-	switch {
-	case isAddress(name):
+// readSource reads a job file: as readFile does, or what is at an address of http or https.
+func readSource(c *call, name string) (text []byte, shown string, err error) {
+	if isAddress(name) {
 		text, err := fetch(c.ctx(), name)
 		return text, name, err
-	case name != "-":
+	}
+	return readFile(c, name)
+}
+
+// readFile reads a file, or standard input for "-", no further than a job may be long.
+func readFile(c *call, name string) (text []byte, shown string, err error) {
+	from, shown := c.program.stdin, "<stdin>"
+	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, name, err
@@ -318,11 +356,11 @@ func (f *jobFile) readHCL(c *call, name string, text []byte) error {
 		config.Variables[key] = value
 	}
 	for _, path := range c.StringSlice("var-file") {
-		values, err := os.ReadFile(path)
+		values, shown, err := readFile(c, path)
 		if err != nil {
 			return fmt.Errorf("read variables: %w", err)
 		}
-		config.VariableFiles = append(config.VariableFiles, jobspec.File{Name: path, Text: values})
+		config.VariableFiles = append(config.VariableFiles, jobspec.File{Name: shown, Text: values})
 	}
 	f.submission.VariableFlags = usedVariables(config)
 	result, err := jobspec.Parse(config)

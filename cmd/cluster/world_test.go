@@ -331,7 +331,7 @@ func (w *world) summary(key cluster.JobKey) *cluster.JobSummary {
 func (w *world) validation() *api.JobValidateResponse {
 	answer := &api.JobValidateResponse{DriverConfigValidated: true}
 	if w.refuse != "" {
-		answer.ValidationErrors = []string{w.refuse}
+		answer.ValidationErrors, answer.Error = []string{w.refuse}, cluster.Problems{{Text: w.refuse}}.Error()
 	}
 	return answer
 }
