@@ -121,9 +121,18 @@ func Laters() []Later { return slices.Clone(laters) }
 func (j *Job) Missing() (refused, warned Problems) {
 	more := map[*Later]int{}
 	first := map[*Later]int{} // index in warned
+	var around *CheckRestart  // of the service whose checks are visited next
 	walk(reflect.ValueOf(j).Elem(), "", func(at Path, noun reflect.Type, f Field, value reflect.Value) {
 		l := latersByNoun()[noun][f.Name]
-		if l == nil || !l.asked(value) {
+		if l == nil {
+			return
+		}
+		if r, ok := reflect.TypeAssert[*CheckRestart](value); ok && noun == reflect.TypeFor[Service]() {
+			around = r
+		} else if ok && r != nil && around != nil && *r == *around {
+			return // the check has its service's, and it is said there
+		}
+		if !l.asked(value) {
 			return
 		}
 		problem := l.problem(at, f, value)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +226,32 @@ multiregion: the "multiregion" block is not supported yet: there is one region; 
 	want = `group "a" > task "t" > action "n": the "action" block is not supported yet: they cannot be run (the same in another place)`
 	if warned.Lines() != want {
 		t.Errorf("warned\n%s", warned.Lines())
+	}
+}
+
+// A check_restart that checks inherit is told of where it was written.
+func TestMissingIsToldWhereItWasWritten(t *testing.T) {
+	job := func(services string) *Job {
+		return decoded(t, `{"ID": "j", "TaskGroups": [{"Name": "a", "Services": [`+services+`], "Tasks": [{"Name": "t"}]}]}`)
+	}
+	const (
+		inherits = `{"Name": "s", "CheckRestart": {"Limit": 3}, "Checks": [{"Name": "x", "Type": "tcp"}, {"Name": "y", "Type": "tcp"}]}`
+		differs  = `{"Name": "s", "CheckRestart": {"Limit": 3}, "Checks": [{"Name": "x", "Type": "tcp"}, {"Name": "y", "Type": "tcp", "CheckRestart": {"Limit": 4}}]}`
+		alone    = `{"Name": "s", "Checks": [{"Name": "x", "Type": "tcp", "CheckRestart": {"Limit": 3}}]}`
+	)
+	for services, want := range map[string][]Path{
+		inherits:               {`group "a" > service[0] > check_restart`},
+		differs:                {`group "a" > service[0] > check_restart`, `group "a" > service[0] > check[1] > check_restart`},
+		inherits + "," + alone: {`group "a" > service[0] > check_restart`, `group "a" > service[1] > check[0] > check_restart`},
+	} {
+		var have []Path
+		_, warned := job(services).Missing()
+		for _, w := range warned {
+			have = append(have, w.Path)
+		}
+		if !slices.Equal(have, want) {
+			t.Errorf("%s\nhave %q\nwant %q", services, have, want)
+		}
 	}
 }
 
