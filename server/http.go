@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func (h *apiHandler) ServeHTTP(rw http.ResponseWriter, hr *http.Request) {
 		http.Redirect(w, hr, "/ui/", http.StatusTemporaryRedirect)
 		return
 	}
-	found, err := h.routes.find(hr.Method, hr.URL.Path)
+	found, err := h.routes.find(hr.Method, hr.URL)
 	if err != nil {
 		h.fail(w, hr, err)
 		return
@@ -234,19 +235,15 @@ func newRouteTable(endpoints map[api.Route]endpoint) routeTable {
 	return t
 }
 
-// find is the route of a request. The most specific path that fits decides; then the method must be one of its own.
-func (t *routeTable) find(method, path string) (match, error) {
-	candidates := t.exact[path]
-	arg := ""
+// find is the route of a request. The most specific path that fits decides, first of those that fit as it was sent, then of those that do
+// with its escapes resolved; then the method must be one of its own.
+func (t *routeTable) find(method string, target *url.URL) (match, error) {
+	candidates, arg := t.exact[target.Path], ""
 	if len(candidates) == 0 {
-		for i := range t.patterns {
-			if len(candidates) > 0 && t.patterns[i].route.Path != candidates[0].route.Path {
-				break
-			}
-			if value, ok := t.patterns[i].route.Match(path); ok {
-				candidates, arg = append(candidates, t.patterns[i]), value
-			}
-		}
+		candidates, arg = t.fitting(target.EscapedPath(), api.Route.MatchSent)
+	}
+	if len(candidates) == 0 {
+		candidates, arg = t.fitting(target.Path, api.Route.Match)
 	}
 	if len(candidates) == 0 {
 		return match{}, &statusError{http.StatusNotFound, nil}
@@ -258,6 +255,19 @@ func (t *routeTable) find(method, path string) (match, error) {
 		}
 	}
 	return match{}, cluster.Errorf(cluster.CodeMethod, "Invalid method")
+}
+
+// fitting are the routes of the most specific path that fits, and the value of its {name}.
+func (t *routeTable) fitting(path string, fits func(api.Route, string) (string, bool)) (found []match, arg string) {
+	for i := range t.patterns {
+		if len(found) > 0 && t.patterns[i].route.Path != found[0].route.Path {
+			break
+		}
+		if value, ok := fits(t.patterns[i].route, path); ok {
+			found, arg = append(found, t.patterns[i]), value
+		}
+	}
+	return found, arg
 }
 
 // HTTPServer is an http.Server for the handler with limits for callers that are slow or say nothing. Requests end

@@ -240,10 +240,6 @@ func TestListsOfAllNamespaces(t *testing.T) {
 
 func TestJobIDsMayHaveSlashes(t *testing.T) {
 	w := newWorld(t)
-	const id = "team/web/allocations"
-	if got := w.ask("PUT", "/v1/job/team%2Fweb%2Fallocations", `{"Job": `+jobText(id)+`}`); got.status != 405 {
-		t.Logf("an ID that ends like a route: %d %s", got.status, got.body)
-	}
 	if got := w.ask("PUT", "/v1/job/team%2Fweb", `{"Job": `+jobText("team/web")+`}`); got.status != 200 {
 		t.Fatal(got.body)
 	}
@@ -264,6 +260,36 @@ func TestJobIDsMayHaveSlashes(t *testing.T) {
 		if err := read(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A job whose ID ends like a route can be read, changed and stopped all the same: the escapes of a path say where the ID ends.
+func TestJobIDsMayEndLikeRoutes(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	for _, id := range []string{"team/web/plan", "a/allocations", "a/versions/b/tag", "a/versions/x", "b/scale", "plan"} {
+		job, err := cluster.DecodeJob([]byte(jobText(id)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.client.RegisterJob(ctx, job, api.RegisterOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := w.client.Job(ctx, id, api.Query{}); err != nil || got.ID != id {
+			t.Errorf("read %s: %v", id, err)
+		}
+		if tag, err := w.client.TagJob(ctx, id, "a/tag", api.JobTagRequest{Latest: true}, api.Query{}); err != nil || tag.Name != "a/tag" {
+			t.Errorf("tag %s: %v", id, err)
+		}
+		if list, _, err := w.client.JobVersions(ctx, id, api.Query{}); err != nil || len(list) != 1 || list[0].VersionTag == nil {
+			t.Errorf("versions of %s: %v", id, err)
+		}
+		if _, err := w.client.DeregisterJob(ctx, id, false, api.Query{}); err != nil || !w.Snapshot().Job("default", id).Stop {
+			t.Errorf("stop %s: %v", id, err)
+		}
+	}
+	if got := w.ask("GET", "/v1/job/team/web/plan/summary", ""); got.status != 200 {
+		t.Errorf("without escapes: %d %s", got.status, got.body)
 	}
 }
 

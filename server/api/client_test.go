@@ -172,9 +172,17 @@ func TestRoutesMatchTheirOwnPaths(t *testing.T) {
 		if _, ok := route.Match(path); !ok {
 			t.Errorf("%s does not match %s", route.Path, path)
 		}
+		if arg, ok := route.MatchSent(route.URL("a/b c", "d/e")); !ok || arg != "" && !strings.HasPrefix(arg, "a/b c") {
+			t.Errorf("%s sent as %s reads as %q", route.Path, route.URL("a/b c", "d/e"), arg)
+		}
 	}
 	if arg, ok := JobAllocsList.Match("/v1/job/team/web/allocations"); !ok || arg != "team/web" {
 		t.Errorf("a job ID with a slash reads as %q", arg)
+	}
+	for path, want := range map[string]string{"/v1/job/team%2Fplan": "team/plan", "/v1/job/%25": "%", "/v1/job/team/plan": "", "/v1/job/team/%2F": "", "/v1/job/%": "", "/v1/job/": ""} {
+		if arg, ok := JobRead.MatchSent(path); arg != want || ok != (want != "") {
+			t.Errorf("%s as it was sent reads as %q, %v", path, arg, ok)
+		}
 	}
 	if _, ok := JobAllocsList.Match("/v1/job/allocations"); ok {
 		t.Error("no job ID matched")

@@ -92,6 +92,25 @@ func (r Route) Match(path string) (arg string, ok bool) {
 	return arg, first != "" && second != ""
 }
 
+// MatchSent is Match for a path as it was sent, whose escapes say where a {name} ends: each is one segment, as URL writes it. So a job
+// whose ID ends like a route, "team/plan", is not mistaken for that route's.
+func (r Route) MatchSent(path string) (arg string, ok bool) {
+	if arg, ok = r.Match(path); !ok {
+		return "", false
+	}
+	first, second := arg, ""
+	if strings.Count(r.Path, "{") > 1 {
+		first, second = r.Split(arg)
+	}
+	between := arg[len(first) : len(arg)-len(second)]
+	one, err := url.PathUnescape(first)
+	two, bad := url.PathUnescape(second)
+	if err != nil || bad != nil || strings.Contains(first+second, "/") {
+		return "", false
+	}
+	return one + between + two, true
+}
+
 // Split is what Match found for a route with two names, apart. The first may hold what stands between them.
 func (r Route) Split(arg string) (first, second string) {
 	parts := strings.FieldsFunc(r.Path, func(c rune) bool { return c == '{' || c == '}' })
