@@ -83,8 +83,12 @@ func (h *apiHandler) forceJob(r *request) (written, error) {
 	if result, done := h.answered(r); done {
 		return forced(result), nil
 	}
-	snapshot, now := h.Core.Snapshot(), time.Now()
-	job := snapshot.Job(r.namespace, r.arg)
+	return h.whileOvertaken(func(sn *state.Snapshot) (written, error) { return h.force(r, sn) })
+}
+
+// force decides a launch beside the schedule on one state.
+func (h *apiHandler) force(r *request, snapshot *state.Snapshot) (written, error) {
+	now, job := time.Now(), snapshot.Job(r.namespace, r.arg)
 	if job == nil {
 		return written{}, jobNotFound()
 	}
@@ -93,8 +97,12 @@ func (h *apiHandler) forceJob(r *request) (written, error) {
 		return written{}, err
 	}
 	eval := newEval(cluster.IDFrom(dice(), 0), launch, cluster.TriggerPeriodicJob, now)
-	result, err := h.Core.Apply(r.Context(), &state.LaunchJob{At: now.UnixNano(), RequestID: r.requestID(), Namespace: job.Namespace, ParentID: job.ID,
-		CreateIndex: job.CreateIndex, Job: launch, Eval: &eval})
+	command := &state.LaunchJob{At: now.UnixNano(), RequestID: r.requestID(), Namespace: job.Namespace, ParentID: job.ID,
+		CreateIndex: job.CreateIndex, Job: launch, Eval: &eval}
+	if job.Periodic.ProhibitOverlap {
+		command.Launches = snapshot.Launches(job.Namespace, job.ID) // a slot that is being launched is decided anew, and left out
+	}
+	result, err := h.Core.Apply(r.Context(), command)
 	if err != nil {
 		return written{}, err
 	}

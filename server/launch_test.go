@@ -286,6 +286,56 @@ func TestLaunchesDoNotOverlap(t *testing.T) {
 	l.eventually("another launch", func(sn *state.Snapshot) bool { return len(slots(sn)) == 2 })
 }
 
+// A launch that was stopped has not ended before its tasks have.
+func TestAStoppedLaunchOverlapsUntilItsTasksHaveEnded(t *testing.T) {
+	w := newWorld(t)
+	w.populate()
+	w.submit(batchText("nightly", `"Periodic": {"Specs": ["@daily"], "ProhibitOverlap": true}`))
+	job := w.Snapshot().Job("default", "nightly")
+	if overlaps(w.Snapshot(), job) {
+		t.Error("without a launch")
+	}
+	answer, err := w.client.ForceJob(context.Background(), "nightly", api.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alloc := w.place(answer.LaunchedJobID, answer.EvalID)
+	w.apply(&state.DeregisterJob{At: 1, Namespace: "default", ID: answer.LaunchedJobID})
+	w.apply(&state.StopAllocs{At: 1, Stops: []cluster.Stop{{ID: alloc.ID}}})
+	if launch := w.Snapshot().Job("default", answer.LaunchedJobID); launch.Status != cluster.JobStatusDead || !overlaps(w.Snapshot(), job) {
+		t.Errorf("its tasks are ending, the launch is %s", launch.Status)
+	}
+	w.apply(&state.ReportAllocs{At: 2, Updates: []cluster.AllocUpdate{{ID: alloc.ID, ClientStatus: cluster.ClientComplete}}})
+	if overlaps(w.Snapshot(), job) {
+		t.Error("its tasks have ended")
+	}
+}
+
+// A slot whose turn was decided before a launch by hand came is not launched beside that.
+func TestAForcedLaunchOvertakesASlot(t *testing.T) {
+	w := newWorld(t)
+	w.submit(batchText("nightly", `"Periodic": {"Specs": ["@daily"], "ProhibitOverlap": true}`))
+	job := w.Snapshot().Job("default", "nightly")
+	slot := &state.LaunchJob{At: 1, Namespace: "default", ParentID: "nightly", CreateIndex: job.CreateIndex, Job: job.PeriodicLaunch(86400),
+		Launches: w.Snapshot().Launches("default", "nightly")}
+	meanwhile := true
+	w.overtake = func(state.Command) {
+		if meanwhile {
+			meanwhile = false
+			w.ask("PUT", "/v1/job/nightly/periodic/force", "")
+		}
+	}
+	if answer, err := w.client.ForceJob(context.Background(), "nightly", api.Query{}); err != nil || answer.LaunchedJobID == "" {
+		t.Errorf("two by hand at once: %+v, %v", answer, err)
+	}
+	if _, err := w.Apply(context.Background(), slot); cluster.CodeOf(err) != cluster.CodeConflict {
+		t.Errorf("the slot: %v", err)
+	}
+	if launches := slices.Collect(w.Snapshot().Launched("default", "nightly")); len(launches) != 2 {
+		t.Errorf("there are %d launches", len(launches))
+	}
+}
+
 // What waits is what is due: a job that rests, one that is stopped and one that is parameterized are left alone.
 func TestWhoseTurnItIs(t *testing.T) {
 	w := newWorld(t)

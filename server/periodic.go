@@ -143,11 +143,16 @@ func (s *Server) launchPeriodic(ctx context.Context, snapshot *state.Snapshot, t
 	return true
 }
 
-// overlaps reports whether a launch of the job has not ended.
+// overlaps reports whether a launch of the job has not ended. One that was stopped has when its tasks have.
 func overlaps(snapshot *state.Snapshot, job *cluster.Job) bool {
 	for launch := range snapshot.Launched(job.Namespace, job.ID) {
 		if launch.Status != cluster.JobStatusDead {
 			return true
+		}
+		for alloc := range snapshot.AllocsByJob(launch.Namespace, launch.ID) {
+			if alloc.Occupies() {
+				return true
+			}
 		}
 	}
 	return false
