@@ -423,6 +423,6 @@ type Spread struct {
 type SpreadTarget struct {
 	// Value is the attribute's value.
 	Value string `hcl:"value,label"`
-	// Percent is the share.
+	// Percent is the share. Values without a target have together what all targets leave of 100.
 	Percent int `hcl:"percent"`
 }

@@ -304,6 +304,7 @@ func TestHeapAndScanAgree(t *testing.T) {
 				"meta.rack=" + rapid.SampledFrom([]string{"r0", "r1", "r2"}).Draw(t, "rack")})
 		}
 		w.setJob("batch / web count=40 cpu=100 memory=50" + rapid.SampledFrom([]string{"", " spread=meta.rack", " spread=meta.rack:r0:60:r1:30",
+			" spread=meta.rack:r0:30", " spread=meta.rack:r0:30:r1:0 spread=node.unique.id",
 			" spread=node.unique.id", " spread=meta.rack spread=node.datacenter", " constraint=distinct_hosts", " dynamic=http",
 			" affinity=meta.rack|=|r1|50", " affinity=node.unique.name|=|n1|-100 affinity=meta.rack|=|r2|30 spread=meta.rack",
 			" constraint=distinct_property|meta.rack|3", " constraint=distinct_property|meta.rack|5 affinity=meta.rack|!=|r0|10 spread=node.unique.id"}).Draw(t, "extra"))
@@ -354,6 +355,48 @@ func TestDistinctPropertyHolds(t *testing.T) {
 		}
 		if total, most := len(w.allocs), min(count, limit*len(racks)); total != most {
 			t.Fatalf("%d are placed of %d that could be: %v", total, most, racks)
+		}
+	})
+}
+
+// Values that a target names have their share of the instances, rounded up or down, and the others have the rest among
+// them, evenly. Nodes without the attribute have nothing.
+func TestTargetsAreMet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		w.addNode([]string{"bare", "cpu=20000", "memory=99999"})
+		racks, rack := map[string]int{}, map[cluster.ID]string{}
+		for i := range rapid.IntRange(4, 12).Draw(t, "nodes") {
+			name := fmt.Sprintf("r%d", i%4)
+			racks[name] = 0
+			w.addNode([]string{fmt.Sprintf("n%d", i), "meta.rack=" + name, fmt.Sprintf("cpu=%d", rapid.IntRange(20000, 40000).Draw(t, "cpu")), "memory=99999"})
+			rack[w.nodes[len(w.nodes)-1].ID] = name
+		}
+		count, left, spread := rapid.IntRange(1, 60).Draw(t, "count"), 100, "spread=meta.rack"
+		named := map[string]int{}
+		for i := range rapid.IntRange(1, 3).Draw(t, "targets") {
+			name := fmt.Sprintf("r%d", i)
+			named[name] = rapid.IntRange(0, left).Draw(t, "percent")
+			left -= named[name]
+			spread += fmt.Sprintf(":%s:%d", name, named[name])
+		}
+		w.setJob(fmt.Sprintf("batch / web count=%d cpu=100 memory=100 %s", count, spread))
+		w.settle()
+		for _, a := range w.allocs {
+			racks[rack[a.NodeID]]++
+		}
+		least, most := 1<<30, 0
+		for name, n := range racks {
+			percent, share := named[name]
+			if share && (n < percent*count/100 || n > (percent*count+99)/100) || name == "" {
+				t.Fatalf("%d instances with %s make %v: %q is wrong", count, spread, racks, name)
+			}
+			if !share {
+				least, most = min(least, n), max(most, n)
+			}
+		}
+		if most-least > 1 {
+			t.Fatalf("%d instances with %s make %v", count, spread, racks)
 		}
 	})
 }

@@ -165,12 +165,14 @@ func powerOfTen(x float64) float64 {
 	return powers[i] + (x-float64(i))*(powers[i+1]-powers[i])
 }
 
-// final is the mean of the scorers: sum of parts of them, and the spread's boost if it says anything.
+// final is the mean of the scorers, sum of parts of them, and, if it says anything, of that and the spread's boost: which
+// so counts the same for all nodes of a bucket, however many scorers have something to say of each.
 func final(sum float64, parts uint8, boost float64) float64 {
+	mean := sum / float64(parts)
 	if boost == 0 {
-		return sum / float64(parts)
+		return mean
 	}
-	return (sum + boost) / float64(parts+1)
+	return (mean + boost) / 2
 }
 
 // changed rates the node anew after its load or its number of instances changed by delta.

@@ -23,9 +23,11 @@ type axis struct {
 	weight  float64   // its share of all weights
 	counts  []int     // by value: live instances
 	offered []bool    // by value: some feasible node has it
-	desired []float64 // by value: how many are wanted; nil to spread evenly
-	least   int       // the smallest count of an offered value
-	atLeast int       // how many offered values have it
+	desired []float64 // by value: how many are wanted, of what is free as many as all of it may have; nil to spread evenly
+	free    []bool    // by value: no target names it; nil to spread evenly
+	rest    int       // live instances at the free values
+	least   int       // the smallest count of an offered value, with targets of a free one
+	atLeast int       // how many of these values have it
 }
 
 func newSpreads(r *ranker, wanted []cluster.Spread) *spreads {
@@ -69,34 +71,35 @@ func newSpreads(r *ranker, wanted []cluster.Spread) *spreads {
 	}
 	for i, w := range wanted {
 		s.axes[i].weight = float64(w.Weight) / float64(max(1, weights))
-		s.axes[i].desired = shares(w, names[i], r.count)
+		s.axes[i].desired, s.axes[i].free = shares(w, names[i], r.count)
 	}
 	s.boost = make([]float64, len(s.members))
 	s.compute()
 	return s
 }
 
-// shares is how many of count instances each value is to have; nil without targets. Values that are not named
-// may each have what the named ones leave.
-func shares(w cluster.Spread, values []string, count float64) []float64 {
+// shares is how many of count instances each value is to have, and which of them no target names: these have together
+// what the targets leave. Both are nil without targets.
+func shares(w cluster.Spread, values []string, count float64) (desired []float64, free []bool) {
 	if len(w.SpreadTarget) == 0 {
-		return nil
+		return nil, nil
 	}
 	rest := 100
 	for _, target := range w.SpreadTarget {
 		rest -= target.Percent
 	}
-	desired := make([]float64, len(values))
+	desired, free = make([]float64, len(values)), make([]bool, len(values))
 	for i, value := range values {
 		percent := rest
+		free[i] = true
 		for _, target := range w.SpreadTarget {
 			if target.Value == value {
-				percent = target.Percent
+				percent, free[i] = target.Percent, false
 			}
 		}
 		desired[i] = float64(percent) / 100 * count
 	}
-	return desired
+	return desired, free
 }
 
 // add counts instances that came to the node or left it. It reports whether the boost of no other bucket changed.
@@ -110,7 +113,7 @@ func (s *spreads) add(node, delta int) (alone bool) {
 			s.axes[i].counts[value] += delta
 		}
 	}
-	if a := &s.axes[0]; len(s.axes) == 1 && (a.desired != nil || a.stays(s.members[bucket][0], delta)) {
+	if a := &s.axes[0]; len(s.axes) == 1 && a.stays(s.members[bucket][0], delta) {
 		s.boost[bucket] = a.boost(s.members[bucket][0])
 		return true
 	}
@@ -130,10 +133,15 @@ func (s *spreads) compute() {
 	}
 }
 
-// survey finds the smallest number of instances that a value has which feasible nodes offer, and how many values have it.
+// survey counts the instances at free values, and finds the smallest number of them that a value has which feasible nodes
+// offer, and how many values have it. Without targets all values are free.
 func (a *axis) survey() {
-	a.least, a.atLeast = math.MaxInt, 0
+	a.least, a.atLeast, a.rest = math.MaxInt, 0, 0
 	for value, count := range a.counts {
+		if a.named(int32(value)) {
+			continue
+		}
+		a.rest += count
 		switch {
 		case !a.offered[value]:
 		case count < a.least:
@@ -144,9 +152,17 @@ func (a *axis) survey() {
 	}
 }
 
-// stays reports whether the smallest number is the same after the value's count changed by delta.
+// named reports whether a target names the value.
+func (a *axis) named(value int32) bool { return a.free != nil && !a.free[value] }
+
+// stays reports whether the boosts of all other values are the same after the value's count changed by delta.
 func (a *axis) stays(value int32, delta int) bool {
-	if value == noValue || !a.offered[value] {
+	switch {
+	case value == noValue || a.named(value):
+		return true
+	case a.free != nil:
+		return false
+	case !a.offered[value]:
 		return true
 	}
 	count := a.counts[value]
@@ -160,18 +176,30 @@ func (a *axis) stays(value int32, delta int) bool {
 // outweighs is what one instance too many at a value costs: more than packing and crowding together can say.
 const outweighs = 3
 
-// boost says how welcome one more instance is at the value. With targets it falls from 1 to 0 as the share fills and is
-// negative beyond. Without, it is 0 for the values with the fewest instances and negative for the others.
+// boost says how welcome one more instance is at the value. Without targets it is 0 for the values with the fewest
+// instances and negative for the others. With targets it falls from 1 to 0 as the share fills and is negative beyond; free
+// values have one share, and are a little better the fewer instances they have of it. A node without the attribute is
+// then as bad as one instance too many.
 func (a *axis) boost(value int32) float64 {
 	switch {
-	case value == noValue:
+	case value == noValue && a.desired == nil:
 		return -1
+	case value == noValue:
+		return -2 * outweighs * a.weight
 	case a.desired == nil:
 		return -outweighs * float64(a.counts[value]-a.least) * a.weight
+	case a.named(value):
+		return filling(a.desired[value], a.counts[value]+1) * a.weight
 	}
-	desired, next := a.desired[value], float64(a.counts[value]+1)
-	if next <= desired {
-		return (desired - next) / desired * a.weight
+	crowd := float64(max(0, a.counts[value]-a.least))
+	return (filling(a.desired[value], a.rest+1) - crowd/(1+crowd)) * a.weight
+}
+
+// filling says how welcome the last of so many instances is where so many are desired.
+func filling(desired float64, count int) float64 {
+	next := float64(count)
+	if next > desired {
+		return -outweighs * (1 + next - desired)
 	}
-	return -outweighs * math.Ceil(next-desired) * a.weight
+	return (desired - next) / desired
 }
