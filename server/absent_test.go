@@ -24,9 +24,9 @@ func cutOff(t *testing.T, d cluster.DisconnectStrategy) (l *living, original clu
 	})
 	a := wanted(sn, "web")[0]
 	stops[a.NodeID]()
+	heard = time.Now() // the lease is renewed after that, on a slow machine long before the answer is here
 	_, err := l.Heartbeat(t.Context(), a.NodeID)
 	l.must(err)
-	heard = time.Now()
 	// The leader may have changed the node since sn, on a slow machine also by believing in it anew: what it is now is given up.
 	l.must(l.giveUp(t.Context(), l.Snapshot().Node(a.NodeID), "test"))
 	if status := l.Snapshot().Node(a.NodeID).Status; status != cluster.NodeStatusDisconnected {
