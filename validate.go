@@ -21,6 +21,7 @@ const (
 	maxChecks     = 64    // checks of a service
 	maxPort       = 65535
 	maxPattern    = 1000 // bytes of the value of a constraint
+	maxLaunchName = 200  // bytes that the ID of a launch, and that of a launch of it, has more than that of its parent
 )
 
 // Validate reports everything that is wrong with a decoded job, in the order of the job; nil if it may be run.
@@ -70,9 +71,9 @@ func (v *validator) warn(odd bool, at Path, format string, args ...any) {
 
 func (j *Job) review() *validator {
 	v := &validator{job: j}
-	v.name("", "job ID", j.ID)
+	v.jobName("job ID", j.ID)
 	v.check(!strings.ContainsAny(j.ID, " \x00"), "id", "Job ID contains a space or a NUL: %s; write dashes instead", quote(j.ID))
-	v.name("", "job name", j.Name)
+	v.jobName("job name", j.Name)
 	v.check(!strings.Contains(j.Name, "\x00"), "name", "Job name contains a NUL")
 	v.words()
 	v.check(j.Priority >= 1 && j.Priority <= 100, "priority", "Job priority must be between [1, 100], have %d", j.Priority)
@@ -96,6 +97,14 @@ func (j *Job) review() *validator {
 func (v *validator) only(ok bool, at Path, block string) bool {
 	v.check(ok, at, "Job type %q does not allow %s block; remove it", v.job.Type, block)
 	return ok
+}
+
+// jobName checks the job's ID or name. That of a launch, which the servers have made, may be longer.
+func (v *validator) jobName(what, name string) {
+	if v.job.ParentID != "" && len(name) > MaxNameLength && len(name) <= MaxNameLength+maxLaunchName {
+		return
+	}
+	v.name("", what, name)
 }
 
 // name checks a name that must be there.

@@ -180,6 +180,29 @@ func TestNobodySaysThatAJobIsALaunch(t *testing.T) {
 	}
 }
 
+// The ID of a launch may be longer than a user's: it can be changed like any job.
+func TestALaunchWithALongNameCanBeChanged(t *testing.T) {
+	w := newWorld(t)
+	id := strings.Repeat("e", cluster.MaxNameLength)
+	w.submit(batchText(id, parameterized))
+	answer, err := w.client.DispatchJob(context.Background(), id, api.JobDispatchRequest{IdPrefixTemplate: strings.Repeat("p", 128), Meta: map[string]string{"input": "x"}}, "", api.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	launch := answer.DispatchedJobID
+	w.submit(batchText(launch, `"Priority": 51`))
+	if _, err := w.client.ScaleJob(context.Background(), launch, api.JobScaleRequest{Count: new(int64(2)), Target: map[string]string{"Group": "app"}}, api.Query{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.client.RevertJob(context.Background(), api.JobRevertRequest{JobID: launch}, api.Query{}); err != nil {
+		t.Error(err)
+	}
+	if job := w.Snapshot().Job("default", launch); job.Version != 3 || job.Priority != 50 || job.TaskGroups[0].Count != 1 {
+		t.Errorf("version %d has priority %d", job.Version, job.Priority)
+	}
+	w.refused("PUT", "/v1/jobs", batchText(launch+"x", `"ParentID": "`+id+`"`), 500, "the limit is 128")
+}
+
 // The launches of a template are forgotten before it is, which must be stopped.
 func TestGarbageOfLaunches(t *testing.T) {
 	w := newWorld(t)
