@@ -40,12 +40,12 @@ func completeGroup(j *Job, g *TaskGroup, draft bool) {
 		sortPorts(&g.Networks[i])
 	}
 	for i := range g.Services {
-		completeService(&g.Services[i], serviceBase(j, g, nil))
+		setDefault(&g.Services[i].Name, serviceBase(j, g, nil))
 	}
 	for t := range g.Tasks {
 		completeTask(&g.Tasks[t])
 		for i := range g.Tasks[t].Services {
-			completeService(&g.Tasks[t].Services[i], serviceBase(j, g, &g.Tasks[t]))
+			setDefault(&g.Tasks[t].Services[i].Name, serviceBase(j, g, &g.Tasks[t]))
 		}
 	}
 }
@@ -119,15 +119,6 @@ func sortPorts(n *Network) {
 			n.ReservedPorts = append(n.ReservedPorts, port)
 		} else {
 			n.DynamicPorts = append(n.DynamicPorts, port)
-		}
-	}
-}
-
-func completeService(s *Service, base string) {
-	setDefault(&s.Name, base)
-	for i := range s.Checks {
-		if s.CheckRestart != nil && s.Checks[i].CheckRestart == nil {
-			s.Checks[i].CheckRestart = new(*s.CheckRestart)
 		}
 	}
 }

@@ -2,12 +2,14 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -107,29 +109,15 @@ type decoder struct {
 }
 
 func (d *decoder) job(tree map[string]any, draft bool) *Job {
-	var kind struct{ Type string }
-	kind.Type = JobTypeService
-	d.noun(reflect.ValueOf(&kind).Elem(), pick(tree, "Type"), "")
-	d.problems = nil // a Type that is no text is reported below
-	job := DefaultJob(kind.Type)
+	d.tree = byLowerName(tree)
+	kind, _ := d.tree["type"].(string) // one that is no text is reported below
+	job := DefaultJob(cmp.Or(kind, JobTypeService))
 	if draft {
 		job.Datacenters, job.NodePool = nil, ""
 	}
-	d.tree = byLowerName(tree)
 	d.noun(reflect.ValueOf(&job).Elem(), tree, "")
 	completeJob(&job, draft)
 	return &job
-}
-
-// pick is the part of an object under one key, whatever its case.
-func pick(tree map[string]any, name string) map[string]any {
-	part := map[string]any{}
-	for key, value := range tree {
-		if strings.EqualFold(key, name) && (part[name] == nil || key == name) {
-			part[name] = value
-		}
-	}
-	return part
 }
 
 // byLowerName is an object with its keys in lower case. Of several spellings capitals win; null is absent.
@@ -243,10 +231,10 @@ func (d *decoder) labelled(dst reflect.Value, block string, value any, at Path) 
 		}
 		element := reflect.New(dst.Type().Elem().Elem())
 		setDefaults(element.Elem())
-		if label := Label(element.Elem().Type()); label != nil {
+		d.noun(element.Elem(), inner, path)
+		if label := Label(element.Elem().Type()); label != nil { // its key is what others call it by
 			element.Elem().Field(label.Index).SetString(key)
 		}
-		d.noun(element.Elem(), inner, path)
 		result.SetMapIndex(reflect.ValueOf(key), element)
 	}
 	if result.Len() > 0 {
@@ -273,7 +261,7 @@ func (d *decoder) nouns(parent, dst reflect.Value, block string, value any, at P
 			continue
 		}
 		if label != nil {
-			text, _ := pick(object, label.Name)[label.Name].(string)
+			text, _ := byLowerName(object)[strings.ToLower(label.Name)].(string)
 			path = at.Label(block, text)
 		}
 		element := reflect.New(dst.Type().Elem()).Elem()
@@ -472,12 +460,13 @@ func setScalar(dst reflect.Value, value any) (want string) {
 	return ""
 }
 
-// plain is a free-form value as encoding/json gives it: numbers are float64. Keys whose value is null are absent.
+// plain is a free-form value as encoding/json gives it: numbers are float64, and texts where that would change a whole one.
+// Keys whose value is null are absent.
 func plain(value any) any {
 	switch v := value.(type) {
 	case json.Number:
 		number, err := v.Float64()
-		if err != nil { // beyond what a float64 holds
+		if err != nil || !holdsWhole(string(v)) { // beyond what a float64 holds
 			return string(v)
 		}
 		return number
@@ -497,6 +486,19 @@ func plain(value any) any {
 		return list
 	}
 	return value
+}
+
+// holdsWhole reports whether a float64 holds the number exactly, if it is written as a whole one.
+func holdsWhole(text string) bool {
+	if len(text) <= 15 {
+		return true
+	}
+	whole, ok := new(big.Int).SetString(text, 10)
+	if !ok {
+		return true
+	}
+	_, accuracy := new(big.Float).SetInt(whole).Float64()
+	return accuracy == big.Exact
 }
 
 // isEmptyBody reports whether a free-form body has no key with a value.

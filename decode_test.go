@@ -97,6 +97,68 @@ func TestDecodeJobByType(t *testing.T) {
 	}
 }
 
+// TestDecodeJobSpelledTwice: of several spellings of a key one counts, everywhere and always the same.
+func TestDecodeJobSpelledTwice(t *testing.T) {
+	for range 50 { // maps have no order
+		for _, kind := range []string{`"TYPE": "batch", "type": "system"`, `"Type": null, "type": "batch"`, `"TYPE": null, "type": "batch", "Type": ""`} {
+			job := decoded(t, `{`+kind+`, "ID": "x", "TaskGroups": [{"Name": "g"}]}`)
+			if (job.Type == JobTypeBatch) != (job.Update == UpdateStrategy{}) {
+				t.Fatalf("%s: a job of type %s with the defaults of another: %+v", kind, job.Type, job.Update)
+			}
+		}
+	}
+}
+
+// TestDecodeJobKeepsWholeNumbers: what a driver is told has the digits that were written.
+func TestDecodeJobKeepsWholeNumbers(t *testing.T) {
+	job := decoded(t, `{"ID": "x", "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Config": {
+		"small": 4096, "exact": 9007199254740992, "account": 123456789012345678, "list": [-123456789012345679], "longer": 12345678901234567890123,
+		"round": 1e22, "fraction": 0.1, "beyond": 1e400}}]}]}`)
+	want := map[string]any{"small": 4096.0, "exact": float64(1 << 53), "account": "123456789012345678", "list": []any{"-123456789012345679"},
+		"longer": "12345678901234567890123", "round": 1e22, "fraction": 0.1, "beyond": "1e400"}
+	if have := job.TaskGroups[0].Tasks[0].Config; !reflect.DeepEqual(have, want) {
+		t.Errorf("have %v\nwant %v", have, want)
+	}
+	if again := redecode(t, job); !reflect.DeepEqual(job, again) {
+		t.Errorf("once  %+v\ntwice %+v", job, again)
+	}
+}
+
+// TestDecodeJobNamesVolumesByTheirKeys: mounts name the key, so that a name beside it would be told apart from nothing.
+func TestDecodeJobNamesVolumesByTheirKeys(t *testing.T) {
+	volumes := func(key string) *Job {
+		return decoded(t, `{"ID": "x", "TaskGroups": [{"Name": "g", "Volumes": {"`+key+`": {"Name": "other", "Type": "host", "Source": "s"}}}]}`)
+	}
+	a, b := volumes("a"), volumes("b")
+	if name := a.TaskGroups[0].Volumes["a"].Name; name != "a" {
+		t.Errorf("the volume a is called %s", name)
+	}
+	if diff := Diff(a, b, false); diff.Type == DiffNone {
+		t.Error("another key is no difference")
+	}
+}
+
+// TestChecksInheritCheckRestart: a check says only what it wants otherwise than its service.
+func TestChecksInheritCheckRestart(t *testing.T) {
+	job := decoded(t, `{"ID": "x", "TaskGroups": [{"Name": "g", "Services": [{"CheckRestart": {"Limit": 3, "Grace": "30s"},
+		"Checks": [{"Name": "as it is"}, {"Name": "own", "CheckRestart": {"Grace": "5s"}}]}, {"Name": "without", "Checks": [{"CheckRestart": {"Limit": 1}}]}]}]}`)
+	services := job.TaskGroups[0].Services
+	for i, want := range []CheckRestart{{Limit: 3, Grace: 30 * time.Second}, {Limit: 3, Grace: 5 * time.Second}} {
+		if have := *services[0].Checks[i].CheckRestart; have != want {
+			t.Errorf("check %d: have %+v, want %+v", i, have, want)
+		}
+	}
+	if have := *services[1].Checks[0].CheckRestart; have != (CheckRestart{Limit: 1, Grace: time.Second}) {
+		t.Errorf("a check of a service without has %+v", have)
+	}
+	if services[0].Checks[0].CheckRestart == services[0].CheckRestart {
+		t.Error("a check shares its service's")
+	}
+	if again := redecode(t, job); !reflect.DeepEqual(job, again) {
+		t.Errorf("once  %+v\ntwice %+v", job, again)
+	}
+}
+
 // redecode stores a job and reads it back.
 func redecode(t *testing.T, j *Job) *Job {
 	t.Helper()

@@ -146,4 +146,10 @@ func DefaultTask(g *TaskGroup) Task {
 func DefaultService() Service { return defaults[Service]() }
 
 // DefaultCheck is the check that a description in the given service is decoded over.
-func DefaultCheck(s *Service) Check { return Check{OnUpdate: s.OnUpdate} }
+func DefaultCheck(s *Service) Check {
+	check := Check{OnUpdate: s.OnUpdate}
+	if s.CheckRestart != nil {
+		check.CheckRestart = new(*s.CheckRestart)
+	}
+	return check
+}

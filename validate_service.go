@@ -64,7 +64,7 @@ func (c *serviceCheck) service(at Path, s *Service, task *Task) {
 	c.check(s.Address == "" || s.AddressMode == "auto", at.Field("address"), `Service address must only be set with address_mode "auto"`)
 	c.place(at, s, task)
 	c.port(at.Field("port"), s.PortLabel)
-	c.checkRestart(at.Field("check_restart"), s.CheckRestart)
+	c.checkRestart(at.Field("check_restart"), s.CheckRestart, nil)
 	if s.Weights != nil {
 		c.problemsOfWeights(at.Field("weights"), s.Weights)
 	}
@@ -128,11 +128,13 @@ func (c *serviceCheck) port(at Path, label string) {
 	c.check(false, at, `port label %s referenced by services does not exist; write port %s {} into the group's network%s`, quote(label), quote(label), didYouMean(label, names(c.ports)))
 }
 
-func (c *serviceCheck) checkRestart(at Path, r *CheckRestart) {
-	if r != nil {
-		c.check(r.Limit >= 0, at.Field("limit"), "limit must be greater than or equal to 0 but found %d", r.Limit)
-		c.check(r.Grace >= 0, at.Field("grace"), "grace period cannot be negative: %s", r.Grace)
+// checkRestart says what is wrong with the policy r, but for what it inherits of another, nil for none: that is said there.
+func (c *serviceCheck) checkRestart(at Path, r, inherited *CheckRestart) {
+	if r == nil {
+		return
 	}
+	c.check(r.Limit >= 0 || inherited != nil && r.Limit == inherited.Limit, at.Field("limit"), "limit must be greater than or equal to 0 but found %d", r.Limit)
+	c.check(r.Grace >= 0 || inherited != nil && r.Grace == inherited.Grace, at.Field("grace"), "grace period cannot be negative: %s", r.Grace)
 }
 
 // serviceCheck is what all providers ask of a check.
@@ -160,9 +162,7 @@ func (c *serviceCheck) serviceCheck(at Path, s *Service, k *Check) {
 	c.check(k.FailuresBeforeCritical >= 0, at.Field("failures_before_critical"), "failures_before_critical must be non-negative; have %d", k.FailuresBeforeCritical)
 	c.check(k.FailuresBeforeWarning >= 0, at.Field("failures_before_warning"), "failures_before_warning must be non-negative; have %d", k.FailuresBeforeWarning)
 	c.check(utf8.RuneCountInString(k.Notes) <= maxNotes, at.Field("notes"), "notes must not be longer than %d characters", maxNotes)
-	if k.CheckRestart != nil && (s.CheckRestart == nil || *k.CheckRestart != *s.CheckRestart) { // else it is the service's, and said there
-		c.checkRestart(at.Field("check_restart"), k.CheckRestart)
-	}
+	c.checkRestart(at.Field("check_restart"), k.CheckRestart, s.CheckRestart)
 	c.check(k.CheckRestart == nil || k.CheckRestart.Limit == 0 || k.OnUpdate != OnUpdateIgnore, at.Field("on_update"), `on_update = "ignore" and check_restart exclude one another; remove one`)
 	c.check(k.CheckRestart == nil || k.CheckRestart.Limit == 0 || k.CheckRestart.IgnoreWarnings || k.OnUpdate != OnUpdateIgnoreWarnings, at.Field("on_update"),
 		`on_update = "ignore_warnings" does not go with a check_restart that counts them; write ignore_warnings = true into it`)
