@@ -14,14 +14,43 @@ import (
 // DecodeTask reads the task's config into the struct that into points at, as Decode does. All that is wrong with it is in
 // the one error it returns, which wraps ErrInvalid; the options of notYet are wrong too, with a text of their own.
 func DecodeTask(t Task, into any, notYet ...string) error {
-	unsupported, problems := decode(t.Config, into, notYet)
-	for _, name := range unsupported {
-		problems = append(problems, fmt.Sprintf("option %q is not supported yet: remove it", name))
-	}
-	if len(problems) == 0 {
+	d := decoder{notYet: notYet}
+	faults := d.task(t.Config, into)
+	if len(faults) == 0 {
 		return nil
 	}
-	return Invalidf("config of task %q: %s", t.Name, strings.Join(problems, "; "))
+	return Invalidf("config of task %q: %s", t.Name, texts(faults))
+}
+
+// Fault is something wrong with options.
+type Fault struct {
+	Option string // the first of the names that lead to it; "" for one that is missing
+	Text   string
+}
+
+// CheckConfig finds what DecodeTask would say of a config as it is in a job, before a node has put in what only it knows: a value with a
+// reference ("${…}") may become a number or true. into is what DecodeTask decodes into, and of no use afterwards.
+func CheckConfig(config map[string]any, into any, notYet ...string) []Fault {
+	d := decoder{notYet: notYet, draft: true}
+	return d.task(config, into)
+}
+
+// task decodes the config of a task, for which options that are not supported yet are wrong too.
+func (d *decoder) task(config map[string]any, into any) []Fault {
+	d.block("", config, reflect.ValueOf(into).Elem())
+	for _, name := range d.unsupported {
+		d.wrong(name, "option %q is not supported yet: remove it", name)
+	}
+	return d.faults
+}
+
+// texts are faults in one line.
+func texts(faults []Fault) string {
+	list := make([]string, len(faults))
+	for i, f := range faults {
+		list[i] = f.Text
+	}
+	return strings.Join(list, "; ")
 }
 
 // Decode reads options into the struct that into points at; its fields say by their tags what there may be:
@@ -33,29 +62,26 @@ func DecodeTask(t Task, into any, notYet ...string) error {
 // come as a list of maps; null is absent. Of the options in notYet those that were given are returned, to be warned of;
 // names may be those of options in blocks ("gc.image"). Unknown options and wrong types are an error that names all.
 func Decode(options map[string]any, into any, notYet ...string) (unsupported []string, err error) {
-	unsupported, problems := decode(options, into, notYet)
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("%s", strings.Join(problems, "; "))
-	}
-	return unsupported, nil
-}
-
-func decode(options map[string]any, into any, notYet []string) (unsupported, problems []string) {
 	d := decoder{notYet: notYet}
 	d.block("", options, reflect.ValueOf(into).Elem())
-	return d.unsupported, d.problems
+	if len(d.faults) > 0 {
+		return nil, fmt.Errorf("%s", texts(d.faults))
+	}
+	return d.unsupported, nil
 }
 
 // decoder collects what it finds on the way through the options.
 type decoder struct {
 	notYet      []string
 	unsupported []string
-	problems    []string
+	faults      []Fault
 	secret      bool // values are not to be shown
+	draft       bool // values may have references that a node resolves
 }
 
-func (d *decoder) wrong(format string, args ...any) {
-	d.problems = append(d.problems, fmt.Sprintf(format, args...))
+func (d *decoder) wrong(option, format string, args ...any) {
+	option, _, _ = strings.Cut(option, ".")
+	d.faults = append(d.faults, Fault{option, fmt.Sprintf(format, args...)})
 }
 
 // block decodes into a struct. path is the names of the blocks around it, each with a dot behind it.
@@ -70,7 +96,7 @@ func (d *decoder) block(path string, options map[string]any, into reflect.Value)
 		name, flags, _ := strings.Cut(tag, ",")
 		known[name], secret[name] = into.Field(i), flags == "secret"
 		if value, given := options[name]; flags == "required" && (!given || value == nil || value == "") {
-			d.wrong("option %q is required", path+name)
+			d.wrong(path, "option %q is required", path+name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(options)) {
@@ -85,7 +111,7 @@ func (d *decoder) block(path string, options map[string]any, into reflect.Value)
 		case slices.Contains(d.notYet, path+name):
 			d.unsupported = append(d.unsupported, path+name)
 		default:
-			d.wrong("unknown option %q%s", path+name, d.hint(path, name, known))
+			d.wrong(path+name, "unknown option %q%s", path+name, d.hint(path, name, known))
 		}
 	}
 }
@@ -122,12 +148,12 @@ func (d *decoder) value(path string, from any, into reflect.Value) {
 			return
 		}
 	case reflect.Bool:
-		if b, ok := asBool(from); ok {
+		if b, ok := asBool(from); ok || d.open(from) {
 			into.SetBool(b)
 			return
 		}
 	case reflect.Int, reflect.Int64:
-		if n, ok := asInt(from); ok {
+		if n, ok := asInt(from); ok || d.open(from) {
 			into.SetInt(n)
 			return
 		}
@@ -155,7 +181,13 @@ func (d *decoder) value(path string, from any, into reflect.Value) {
 			return
 		}
 	}
-	d.wrong("option %q must be %s, not %s", path, wanted(into.Type()), d.given(from))
+	d.wrong(path, "option %q must be %s, not %s", path, wanted(into.Type()), d.given(from))
+}
+
+// open reports whether only a node can say what a value is.
+func (d *decoder) open(value any) bool {
+	text, ok := value.(string)
+	return ok && d.draft && strings.Contains(text, "${")
 }
 
 func (d *decoder) strings(from any, into reflect.Value) bool {
@@ -204,7 +236,7 @@ func (d *decoder) stringMap(from any, into reflect.Value) bool {
 func (d *decoder) blocks(path string, from any, into reflect.Value) {
 	all, ok := asMaps(from)
 	if !ok {
-		d.wrong("option %q must be %s, not %s", path, wanted(into.Type()), d.given(from))
+		d.wrong(path, "option %q must be %s, not %s", path, wanted(into.Type()), d.given(from))
 		return
 	}
 	out := reflect.MakeSlice(into.Type(), len(all), len(all))

@@ -117,3 +117,29 @@ func TestInvalidf(t *testing.T) {
 		t.Errorf("%q is not both", err)
 	}
 }
+
+// A config as it is in a job may have references that a node resolves: those may become anything that text can be.
+func TestCheckConfig(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		config map[string]any
+		want   []driver.Fault
+	}{
+		{"right", map[string]any{"command": "run", "count": "3", "init": "true"}, nil},
+		{"with references", map[string]any{"command": "${meta.c}", "count": "${meta.n}", "init": "${meta.b}0", "labels": map[string]any{"a": "${meta.a}"}}, nil},
+		{"wrong all the same", map[string]any{"command": "run", "args": "${meta.list}", "count": "many"}, []driver.Fault{
+			{"args", `option "args" must be a list of strings, not the string "${meta.list}"`}, {"count", `option "count" must be a whole number, not the string "many"`}}},
+		{"missing and unknown", map[string]any{"comand": "run", "mount": []any{map[string]any{}}}, []driver.Fault{
+			{"", `option "command" is required`}, {"comand", `unknown option "comand" (did you mean "command"?)`}, {"mount", `option "mount.target" is required`}}},
+		{"not there yet", map[string]any{"command": "run", "gc": map[string]any{"image_delay": "3m"}}, []driver.Fault{
+			{"gc", `option "gc.image_delay" is not supported yet: remove it`}}},
+	} {
+		if got := driver.CheckConfig(c.config, &options{}, "gc.image_delay"); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	task := driver.Task{Name: "t", Config: map[string]any{"command": "run", "count": "${meta.n}"}}
+	if err := driver.DecodeTask(task, &options{}); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("a reference that was not resolved: %v", err)
+	}
+}

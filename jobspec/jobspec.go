@@ -38,6 +38,8 @@ type Config struct {
 	// Dirs are where file functions look for relative paths: the first directory that has the file wins.
 	// Without any the functions are refused, as they must be on a server.
 	Dirs []string
+	// Check finds what else there is to warn of in a valid job; nil finds nothing.
+	Check func(*cluster.Job) cluster.Problems
 	// Random is where uuidv4 takes its bits from; nil refuses the function.
 	Random io.Reader
 }
@@ -73,7 +75,11 @@ func Parse(c Config) (*Result, error) {
 	if p.diags.HasErrors() {
 		return nil, cluster.Errorf(cluster.CodeInvalid, "%w", p.diagnostics(p.diags))
 	}
-	for _, problem := range p.review.Warnings {
+	warnings := p.review.Warnings
+	if c.Check != nil {
+		warnings = slices.Concat(warnings, c.Check(job))
+	}
+	for _, problem := range warnings {
 		p.warnings = append(p.warnings, p.locate(problem))
 	}
 	return &Result{job, p.located(p.review.Refused), p.diagnostics(p.warnings)}, nil

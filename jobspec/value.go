@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -195,6 +196,20 @@ func (p *parser) body(b place) map[string]any {
 		result[inner.Type] = nest(list, inner.Labels, p.body(inner))
 	}
 	return result
+}
+
+// bodyRanges notes where the arguments and the blocks that a free-form body begins with were written.
+func (p *parser) bodyRanges(b place, at cluster.Path) {
+	native, ok := b.Body.(*hclsyntax.Body)
+	if !ok {
+		return
+	}
+	for name, attr := range native.Attributes {
+		p.ranges[at.Field(name)] = attr.SrcRange
+	}
+	for _, inner := range slices.Backward(native.Blocks) { // the first of several
+		p.ranges[at.Field(inner.Type)] = inner.DefRange()
+	}
 }
 
 // nest adds a block's object to the list of its siblings, below its labels.

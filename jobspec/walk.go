@@ -248,6 +248,7 @@ func (p *parser) block(tree map[string]any, noun reflect.Type, b place, path clu
 		switch {
 		case f.Kind == cluster.FieldBody:
 			tree[f.Name] = p.body(b)
+			p.bodyRanges(b, where)
 		case f.Kind == cluster.FieldBlock:
 			tree[f.Name] = p.noun(b, f.Noun(), where)
 		default:

@@ -322,7 +322,7 @@ func (f *jobFile) readJSON(text []byte) error {
 	}
 	f.job = job
 	refused, _ := job.Missing()
-	f.refused, f.warnings = texts(refused), texts(job.Warnings())
+	f.refused, f.warnings = texts(refused), texts(append(job.Warnings(), checkConfigs(job)...))
 	return job.Validate().Err()
 }
 
@@ -346,6 +346,7 @@ func (f *jobFile) readHCL(c *call, name string, text []byte) error {
 		Environ:   os.Environ(),
 		Lenient:   !c.Bool("hcl2-strict"),
 		Dirs:      []string{dir, "."},
+		Check:     checkConfigs,
 		Random:    rand.Reader,
 	}
 	for _, v := range c.StringSlice("var") {

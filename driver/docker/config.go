@@ -110,6 +110,11 @@ var notYet = []string{
 	"load", "logging", "isolation", "tty", "interactive",
 }
 
+// CheckConfig finds what the driver would not understand of a task's config, as it is in a job, on any node.
+func CheckConfig(config map[string]any) []driver.Fault {
+	return driver.CheckConfig(config, new(taskConfig), notYet...)
+}
+
 // decode reads a task's config and checks what it asks for against what the node allows.
 func (o Options) decode(t driver.Task) (taskConfig, error) {
 	var c taskConfig

@@ -49,10 +49,18 @@ type taskConfig struct {
 	DeniedEnv   []string `config:"denied_envvars"`
 }
 
+// notYet are the options that such job files may have and that this driver does not have yet.
+var notYet = []string{"cgroup_v1_override", "cgroup_v2_override"}
+
+// CheckConfig finds what the driver would not understand of a task's config, as it is in a job, on any node.
+func CheckConfig(config map[string]any) []driver.Fault {
+	return driver.CheckConfig(config, new(taskConfig), notYet...)
+}
+
 // process translates a task.
 func (d *Driver) process(t driver.Task) (Process, error) {
 	var c taskConfig
-	if err := driver.DecodeTask(t, &c, "cgroup_v1_override", "cgroup_v2_override"); err != nil {
+	if err := driver.DecodeTask(t, &c, notYet...); err != nil {
 		return Process{}, err
 	}
 	if c.OOMScoreAdj < -1000 || c.OOMScoreAdj > 1000 {
