@@ -348,3 +348,23 @@ func TestValues(t *testing.T) {
 		}
 	}
 }
+
+// What the environment has for a variable is often a secret: an error says what is wrong with it, and not what it is.
+func TestValuesOfTheEnvironmentAreNotShown(t *testing.T) {
+	for declaration, value := range map[string]string{
+		"type = number":                      "hunter2",
+		"type = list(string)\ndefault = [] ": `["hunter2]`,
+		"type = map(string)":                 "{a = hunter2}",
+		"type = object({a = string})":        `{b = "hunter2"}`,
+	} {
+		for _, prefix := range []string{"CLUSTER_VAR_", "NOMAD_VAR_"} {
+			_, err := jobspec.Parse(jobspec.Config{
+				File:    jobspec.File{Name: "f", Text: []byte("variable \"a\" {\n" + declaration + "\n}\njob \"x\" {}\n")},
+				Environ: []string{prefix + "a=" + value},
+			})
+			if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "value of the environment variable "+prefix+"a") || strings.Contains(err.Error(), "Unset") {
+				t.Errorf("%s: %v", declaration, err)
+			}
+		}
+	}
+}

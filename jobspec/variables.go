@@ -23,6 +23,7 @@ type variable struct {
 	kind        cty.Type // cty.DynamicPseudoType takes anything
 	literal     bool     // a value given as text is that text, not an expression
 	value       cty.Value
+	given       bool // some value, be it a wrong one
 	validations []*hcl.Block
 }
 
@@ -61,6 +62,9 @@ func (p *parser) variables(single, several hcl.Blocks) {
 	p.assign(declared)
 	values := map[string]cty.Value{}
 	for _, v := range inFileOrder(declared) {
+		if v.value == cty.NilVal && v.given {
+			continue // what is wrong with it was said
+		}
 		if v.value == cty.NilVal {
 			p.problem(v.at, fmt.Sprintf("Unset variable %q", v.name), fmt.Sprintf("A variable without default needs a value: -var %s=VALUE, a -var-file, or the environment variable CLUSTER_VAR_%s.", v.name, v.name))
 			continue
@@ -144,13 +148,16 @@ func (v *variable) infer(declared cty.Type) {
 	v.literal = known == cty.String || known == cty.Number || known == cty.DynamicPseudoType
 }
 
+// environment is how messages begin to name where a value came from that is not shown: what is kept there is often a secret.
+const environment = "the environment variable "
+
 // assign gives the variables their values: environment, files, then the command line; later ones win.
 func (p *parser) assign(declared map[string]*variable) {
 	for _, prefix := range []string{"NOMAD_VAR_", "CLUSTER_VAR_"} {
 		for _, entry := range p.config.Environ {
 			name, text, _ := strings.Cut(entry, "=")
 			if name, ours := strings.CutPrefix(name, prefix); ours && declared[name] != nil {
-				p.assignText(declared[name], text, "the environment variable "+prefix+name)
+				p.assignText(declared[name], text, environment+prefix+name)
 			}
 		}
 	}
@@ -204,7 +211,10 @@ func (p *parser) assignFile(declared map[string]*variable, f File) {
 // assignText gives a variable a value that came as text. The text of a string or number is the value itself, any other is an expression.
 func (p *parser) assignText(v *variable, text, source string) {
 	at := hcl.Range{Filename: "value of " + source, Start: hcl.InitialPos, End: hcl.InitialPos}
-	p.files[at.Filename] = []byte(text)
+	v.given = true
+	if !strings.HasPrefix(source, environment) {
+		p.files[at.Filename] = []byte(text)
+	}
 	if problem := checkText(File{at.Filename, []byte(text)}); problem != nil {
 		problem.Summary, problem.Detail = "Not a text", strings.Replace(problem.Detail, "A job file", "A value", 1)
 		p.diags = append(p.diags, problem)
@@ -227,6 +237,7 @@ func (p *parser) assignText(v *variable, text, source string) {
 
 // assignConstant gives a variable the value of an expression without references.
 func (p *parser) assignConstant(v *variable, expr hcl.Expression) {
+	v.given = true
 	native, diags := nativeExpression(expr)
 	if diags.HasErrors() {
 		p.diags = append(p.diags, diags...)
