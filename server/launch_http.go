@@ -35,6 +35,9 @@ func (h *apiHandler) dispatchJob(r *request) (written, error) {
 // dispatchPayload is dispatchJob with the payload as it is.
 func (h *apiHandler) dispatchPayload(r *request) (written, error) {
 	payload, err := r.body("payload", maxDispatch)
+	if cluster.CodeOf(err) == cluster.CodeTooLarge {
+		return written{}, cluster.Errorf(cluster.CodeTooLarge, "dispatch job %.128q: the payload exceeds the maximum size: the limit is %d bytes", r.arg, cluster.MaxPayload)
+	}
 	if err != nil {
 		return written{}, err
 	}
