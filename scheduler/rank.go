@@ -122,11 +122,14 @@ func (r *ranker) rate(node int) {
 	}
 	rest = rest.Minus(r.need)
 	sum, parts := packing(rest, total), uint8(1)
-	if peers := r.peers[node]; peers > 0 {
-		sum, parts = sum-float64(peers+1)/r.count, parts+1
-	}
-	if r.affinity != nil && r.affinity[node] != 0 {
+	if r.affinity != nil { // 0 counts too: in the mean, little would else be worse than nothing
 		sum, parts = sum+r.affinity[node], parts+1
+	}
+	if peers := r.peers[node]; peers > 0 {
+		if sum > 0 { // else the mean would be better with it than without
+			parts++
+		}
+		sum -= float64(peers+1) / r.count
 	}
 	r.score[node], r.parts[node] = math.Round(sum*grain)/grain, parts
 }
