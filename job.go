@@ -219,7 +219,7 @@ type Task struct {
 	// RestartPolicy is complete: the group's under the task's own.
 	RestartPolicy RestartPolicy `hcl:"restart,block"`
 	// Resources are what the task asks of its node.
-	Resources Resources `hcl:"resources,block,replace"`
+	Resources Resources `hcl:"resources,block"`
 	// Artifacts are files to fetch before the task starts.
 	Artifacts []Artifact `hcl:"artifact,block,replace"`
 	// Templates are files to make out of what the cluster knows.
@@ -277,25 +277,25 @@ type LogConfig struct {
 // Resources is what a task asks of its node.
 type Resources struct {
 	// CPU is in MHz; 0 if cores are reserved.
-	CPU int `hcl:"cpu"`
+	CPU int `hcl:"cpu,replace"`
 	// Cores is how many whole cores are the task's alone.
-	Cores int `hcl:"cores"`
+	Cores int `hcl:"cores,replace"`
 	// MemoryMB is in MB.
-	MemoryMB int `hcl:"memory" default:"300"`
+	MemoryMB int `hcl:"memory,replace" default:"300"`
 	// MemoryMaxMB is how far the task may go above its memory while there is some left, in MB; -1 is without limit.
-	MemoryMaxMB int `hcl:"memory_max"`
+	MemoryMaxMB int `hcl:"memory_max,replace"`
 	// SecretsMB is the size of the folder for secrets, which is in memory, in MB.
-	SecretsMB int `hcl:"secrets"`
+	SecretsMB int `hcl:"secrets,replace"`
 	// DiskMB is a group's matter: see ephemeral_disk.
 	DiskMB int `hcl:"disk"`
 	// IOPS has no effect; old job files have it.
 	IOPS int `hcl:"iops" deprecated:"it has no effect"`
 	// Devices are GPUs and the like.
-	Devices []RequestedDevice `hcl:"device,block"`
+	Devices []RequestedDevice `hcl:"device,block,replace"`
 	// NUMA is where on the machine's board the cores are.
-	NUMA *NUMA `hcl:"numa,block"`
+	NUMA *NUMA `hcl:"numa,block,replace"`
 	// Networks is the older place of a group's network.
-	Networks []Network `hcl:"network,block" deprecated:"write the network block into the group"`
+	Networks []Network `hcl:"network,block,replace" deprecated:"write the network block into the group"`
 }
 
 // RequestedDevice is a device that a task asks for.

@@ -75,7 +75,8 @@ func TestDiffForcesWhatIsDestructive(t *testing.T) {
 				pick("services", `[]`, `[{"Name": "s"}]`, `[{"Name": "s", "Tags": ["a"]}]`), pick("disk", "100", "200"),
 				pick("tasks", `[{"Name": "x"}]`, `[{"Name": "x", "Config": {"a": 1}}]`, `[{"Name": "x", "KillTimeout": "9s"}]`, `[{"Name": "x", "LogConfig": {"MaxFiles": 3}}]`,
 					`[{"Name": "x", "LogConfig": {"Disabled": true}}]`, `[{"Name": "x"}, {"Name": "y"}]`, `[{"Name": "y"}, {"Name": "x"}]`, `[{"Name": "x", "Meta": {"a": "1"}}]`,
-					`[{"Name": "x", "RestartPolicy": {"RenderTemplates": true}}]`, `[{"Name": "x", "Resources": {"CPU": 200}}]`)))
+					`[{"Name": "x", "RestartPolicy": {"RenderTemplates": true}}]`, `[{"Name": "x", "Resources": {"CPU": 200}}]`,
+					`[{"Name": "x", "Resources": {"IOPS": 9}}]`, `[{"Name": "x", "Resources": {"NUMA": {}}}]`)))
 			if err != nil {
 				t.Fatal(err)
 			}

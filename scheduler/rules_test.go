@@ -122,13 +122,24 @@ func TestDestructive(t *testing.T) {
 		"task order": {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) {
 			g.Tasks[0], g.Tasks[1] = g.Tasks[1], g.Tasks[0]
 		}, false},
-		"one task less":    {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) { g.Tasks = g.Tasks[:1] }, true},
-		"another task":     {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) { g.Tasks[1].Name = "x" }, true},
-		"disk":             {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) { g.EphemeralDisk.SizeMB = 1 }, true},
-		"driver":           {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Driver = "x" }, true},
-		"user":             {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.User = "x" }, true},
-		"cpu":              {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.CPU++ }, true},
-		"memory":           {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.MemoryMB++ }, true},
+		"one task less":   {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) { g.Tasks = g.Tasks[:1] }, true},
+		"another task":    {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) { g.Tasks[1].Name = "x" }, true},
+		"disk":            {func(_ *cluster.Job, g *cluster.TaskGroup, _ *cluster.Task) { g.EphemeralDisk.SizeMB = 1 }, true},
+		"driver":          {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Driver = "x" }, true},
+		"user":            {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.User = "x" }, true},
+		"cpu":             {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.CPU++ }, true},
+		"memory":          {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.MemoryMB++ }, true},
+		"memory at most":  {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.MemoryMaxMB++ }, true},
+		"secrets' folder": {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.SecretsMB++ }, true},
+		"cores":           {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.Cores++ }, true},
+		"device": {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) {
+			t.Resources.Devices = make([]cluster.RequestedDevice, 1)
+		}, true},
+		"numa": {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.NUMA = new(cluster.NUMA) }, true},
+		"task's network": {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) {
+			t.Resources.Networks = make([]cluster.Network, 1)
+		}, true},
+		"iops":             {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Resources.IOPS = 9 }, false},
 		"environment":      {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Env["K"] = "w" }, true},
 		"config":           {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Config["image"] = "b" }, true},
 		"number type":      {func(_ *cluster.Job, _ *cluster.TaskGroup, t *cluster.Task) { t.Config["size"] = json.Number("1") }, false},
