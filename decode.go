@@ -26,7 +26,7 @@ const (
 // DecodeJob reads the JSON of a job and fills in everything that was left out, in the order type, job, group, task,
 // each over what it inherits. The result is complete: decoding it again gives the same job.
 //
-// Keys are matched without regard to case; null means absent everywhere, and so does an empty text; unknown keys are ignored.
+// Keys are matched without regard to case; null means absent everywhere, and so does an empty text; unknown keys are ignored (see Unread).
 // The error has CodeTooLarge for too long or too deep a job, else CodeInvalid, wrapping Problems where the JSON itself is
 // sound. A decoded job is not yet valid (see Validate), and may ask for what there is not yet (see Missing).
 func DecodeJob(raw []byte) (*Job, error) { return decodeJob(raw, false) }
@@ -37,6 +37,20 @@ func DecodeJob(raw []byte) (*Job, error) { return decodeJob(raw, false) }
 func DecodeDraft(raw []byte) (*Job, error) { return decodeJob(raw, true) }
 
 func decodeJob(raw []byte, draft bool) (*Job, error) {
+	object, err := readTree(raw)
+	if err != nil {
+		return nil, err
+	}
+	d := decoder{}
+	job := d.job(object, draft)
+	if err := d.problems.Err(); err != nil {
+		return nil, err
+	}
+	return job, nil
+}
+
+// readTree reads the JSON of a job as far as it is an object within the limits.
+func readTree(raw []byte) (map[string]any, error) {
 	if err := CheckJobSize("job", len(raw)); err != nil {
 		return nil, err
 	}
@@ -59,12 +73,7 @@ func decodeJob(raw []byte, draft bool) (*Job, error) {
 	if depth(object) > maxJobDepth {
 		return nil, Errorf(CodeTooLarge, "parse job: nested more than %d levels deep; flatten it", maxJobDepth)
 	}
-	d := decoder{}
-	job := d.job(object, draft)
-	if err := d.problems.Err(); err != nil {
-		return nil, err
-	}
-	return job, nil
+	return object, nil
 }
 
 // CheckJobSize is an error of CodeTooLarge if a job's text (named what) is longer than MaxJobSize.
@@ -255,15 +264,11 @@ func (d *decoder) nouns(parent, dst reflect.Value, block string, value any, at P
 		if item == nil {
 			continue
 		}
-		path := at.Index(block, i)
-		object, ok := d.object(item, path)
+		object, ok := d.object(item, at.Index(block, i))
 		if !ok {
 			continue
 		}
-		if label != nil {
-			text, _ := byLowerName(object)[strings.ToLower(label.Name)].(string)
-			path = at.Label(block, text)
-		}
+		path := elementPath(at, block, i, label, object)
 		element := reflect.New(dst.Type().Elem()).Elem()
 		d.inherit(element, parent, path)
 		d.noun(element, object, path)

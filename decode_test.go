@@ -374,19 +374,22 @@ func TestDecodeJobRefuses(t *testing.T) {
 
 // TestDecodeJobOfClients reads what the common Go client sends: every field of its structs, most of them empty.
 func TestDecodeJobOfClients(t *testing.T) {
-	job := decoded(t, `{"Region": "global", "Namespace": "default", "ID": "a", "Name": "a", "Type": "service", "Priority": 50, "AllAtOnce": false,
+	const raw = `{"Region": "global", "Namespace": "default", "ID": "a", "Name": "a", "Type": "service", "Priority": 50, "AllAtOnce": false,
 		"Datacenters": ["*"], "NodePool": "", "Constraints": null, "Affinities": null, "Update": {"Stagger": 5, "MaxParallel": 1, "HealthCheck": "checks",
 		"MinHealthyTime": 10000000000, "HealthyDeadline": 300000000000, "ProgressDeadline": 600000000000, "Canary": 0, "AutoRevert": false, "AutoPromote": false},
 		"Multiregion": null, "Spreads": null, "Periodic": null, "ParameterizedJob": null, "Reschedule": null, "Migrate": null, "Meta": null, "UI": null,
 		"Stop": false, "ParentID": "", "Dispatched": false, "DispatchIdempotencyToken": "", "Payload": null, "ConsulNamespace": "", "VaultNamespace": "",
-		"NomadTokenID": "", "Status": "", "StatusDescription": "", "Stable": false, "Version": 0, "SubmitTime": null, "CreateIndex": 0, "VersionTag": null,
+		"NomadTokenID": "d7b6", "Status": "", "StatusDescription": "", "Stable": false, "Version": 0, "SubmitTime": null, "CreateIndex": 0, "VersionTag": null,
 		"TaskGroups": [{"Name": "g", "Count": 1, "EphemeralDisk": {"Sticky": false, "Migrate": false, "SizeMB": 300}, "Migrate": {"MaxParallel": 1},
-		"Disconnect": null, "Volumes": {}, "Scaling": null, "Networks": [], "Consul": {"Namespace": ""},
+		"Disconnect": null, "Volumes": {}, "Scaling": {"ID": "", "Namespace": "default", "Target": {"Group": "g"}, "Type": "horizontal", "Min": 1, "Max": 3, "Policy": {}, "Enabled": true, "CreateIndex": 5, "ModifyIndex": 6}, "Networks": [], "Consul": {"Namespace": ""},
 		"Tasks": [{"Name": "t", "Driver": "docker", "User": "", "Lifecycle": null, "Config": null, "Artifacts": null, "Leader": false, "Kind": "",
 		"Resources": {"CPU": 100, "Cores": 0, "MemoryMB": 300, "DiskMB": 0, "Networks": null, "NUMA": {"Affinity": "none", "Devices": null}, "IOPS": null},
-		"LogConfig": {"MaxFiles": 10, "MaxFileSizeMB": 10, "Enabled": null, "Disabled": false}, "Templates": [], "Vault": null}]}]}`)
-	if problems := job.Validate(); problems != nil {
+		"LogConfig": {"MaxFiles": 10, "MaxFileSizeMB": 10, "Enabled": null, "Disabled": false}, "Templates": [], "Vault": null}]}]}`
+	if problems := decoded(t, raw).Validate(); problems != nil {
 		t.Error(problems)
+	}
+	if unread := Unread([]byte(raw)); unread != nil {
+		t.Error(unread)
 	}
 }
 

@@ -424,6 +424,18 @@ func TestWhatThereIsNotYetIsToldOrRefused(t *testing.T) {
 	}
 }
 
+// What is misspelled in a job's JSON has no effect, and whoever submits, plans or checks it is told.
+func TestWhatIsNotReadOfAJobIsTold(t *testing.T) {
+	w := newWorld(t)
+	body := `{"Job": ` + strings.Replace(jobText("web"), `{`, `{"Prioriti": 60, `, 1) + `}`
+	const want = `"Warnings":"\"Prioriti\" is not known here and has no effect; did you mean \"Priority\"?`
+	for _, path := range []string{"/v1/validate/job", "/v1/job/web/plan", "/v1/jobs"} {
+		if got := w.ask("PUT", path, body); got.status != 200 || !strings.Contains(got.body, want) {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 func TestServersReadJobFiles(t *testing.T) {
 	w := newWorld(t)
 	job, err := w.client.ParseJob(context.Background(), api.JobParseRequest{JobHCL: `

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,7 +78,7 @@ func (h *apiHandler) register(r *request, sn *state.Snapshot, req *api.JobRegist
 		return written{}, err
 	}
 	answer := registerResponse(result)
-	answer.Warnings = strings.TrimSpace(job.Warnings().Lines() + "\n" + warning)
+	answer.Warnings = strings.TrimSpace(append(job.Warnings(), cluster.Unread(req.Job)...).Lines() + "\n" + warning)
 	return written{answer, result.Index}, nil
 }
 
@@ -283,7 +284,7 @@ func (h *apiHandler) validateJob(r *request) (any, error) {
 		response.Error = problems.Error()
 	} else {
 		missing, _ := job.Missing()
-		response.Warnings = append(missing, job.Warnings()...).Lines()
+		response.Warnings = slices.Concat(missing, job.Warnings(), cluster.Unread(req.Job)).Lines()
 	}
 	return response, nil
 }

@@ -57,7 +57,7 @@ func (h *apiHandler) planJob(r *request) (written, error) {
 		response.Diff = p.diff
 	}
 	refused, _ := job.Missing()
-	response.Warnings = append(refused, job.Warnings()...).Lines()
+	response.Warnings = slices.Concat(refused, job.Warnings(), cluster.Unread(req.Job)).Lines()
 	return written{response, snapshot.Index()}, nil
 }
 

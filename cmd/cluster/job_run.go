@@ -322,7 +322,7 @@ func (f *jobFile) readJSON(text []byte) error {
 	}
 	f.job = job
 	refused, _ := job.Missing()
-	f.refused, f.warnings = texts(refused), texts(append(job.Warnings(), checkConfigs(job)...))
+	f.refused, f.warnings = texts(refused), texts(slices.Concat(job.Warnings(), cluster.Unread(text), checkConfigs(job)))
 	return job.Validate().Err()
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -22,5 +24,21 @@ func TestJobFilesAreReadFromTheWeb(t *testing.T) {
 	}
 	if out, status := s.run("job", "run", "-output", web.URL+"/none.hcl"); status != exitError || !strings.Contains(out, `it answers "404 Not Found"`) {
 		t.Errorf("status %d, %s", status, out)
+	}
+}
+
+// A job as JSON is sent on as it was understood: what was not has to be told here.
+func TestWhatIsNotReadOfJSONIsTold(t *testing.T) {
+	s := newSession(t)
+	file := filepath.Join(t.TempDir(), "web.json")
+	job := `{"Job": {"ID": "web", "TaskGroups": [{"Name": "app", "Tasks": [{"Name": "main", "Driver": "raw_exec", "Resources": {"Memory": 512}}]}]}}`
+	if err := os.WriteFile(file, []byte(job), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const want = `group "app" > task "main" > resources: "Memory" is not known here and has no effect; did you mean "MemoryMB"?`
+	for _, verb := range []string{"validate", "plan", "run"} {
+		if out, _ := s.run("job", verb, "-json", file); strings.Count(out, want) != 1 {
+			t.Errorf("%s: %s", verb, out)
+		}
 	}
 }
