@@ -29,7 +29,7 @@ func (p *parser) expand(blocks hcl.Blocks, scope *hcl.EvalContext, noun reflect.
 			continue
 		}
 		made := p.dynamic(b, scope)
-		if noun != nil && len(made) > 0 && !p.known(made[0].Block, noun) {
+		if noun != nil && !p.fits(b, made, noun) {
 			continue
 		}
 		all = append(all, made...)
@@ -37,21 +37,33 @@ func (p *parser) expand(blocks hcl.Blocks, scope *hcl.EvalContext, noun reflect.
 	return all
 }
 
-// known reports whether blocks of a dynamic block's type are allowed, and says so if not.
-func (p *parser) known(b *hcl.Block, noun reflect.Type) bool {
+// fits reports whether the blocks that a dynamic block made are allowed, also if it made none, and says so if not.
+func (p *parser) fits(dynamic *hcl.Block, made []place, noun reflect.Type) bool {
+	blockType := dynamic.Labels[0]
 	var names []string
-	for _, header := range schema(noun, isNative(b.Body)).Blocks {
-		if header.Type == b.Type {
+	for _, header := range schema(noun, isNative(dynamic.Body)).Blocks {
+		if header.Type != blockType {
+			names = append(names, header.Type)
+			continue
+		}
+		for _, b := range made {
 			if len(header.LabelNames) != len(b.Labels) {
-				p.problem(b.DefRange, "Invalid dynamic block", fmt.Sprintf("Blocks of type %q need %d labels: write labels = […].", b.Type, len(header.LabelNames)))
+				p.problem(dynamic.DefRange, "Invalid dynamic block", fmt.Sprintf("The number of labels of a block of type %q is %d and not %d: %s.", blockType, len(header.LabelNames), len(b.Labels), labelsFor(header)))
 				return false
 			}
-			return true
 		}
-		names = append(names, header.Type)
+		return true
 	}
-	p.problem(b.DefRange, "Unsupported block type", fmt.Sprintf("Blocks of type %q are not expected here.%s", b.Type, hint(b.Type, names)))
+	p.problem(dynamic.DefRange, "Unsupported block type", fmt.Sprintf("Blocks of type %q are not expected here.%s", blockType, hint(blockType, names)))
 	return false
+}
+
+// labelsFor says what to write so that a dynamic block makes blocks with the labels that they need.
+func labelsFor(header hcl.BlockHeaderSchema) string {
+	if len(header.LabelNames) == 0 {
+		return "remove labels"
+	}
+	return "write labels = […]"
 }
 
 // dynamic makes the blocks of one dynamic block.

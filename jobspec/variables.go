@@ -348,16 +348,20 @@ func (l *localOrder) visit(attr *hcl.Attribute) {
 	}
 	needs := map[string]cty.Value{}
 	for _, reference := range native.Variables() {
-		if reference.RootName() != "local" || len(reference) < 2 {
+		if reference.RootName() != "local" {
 			continue
 		}
-		step, ok := reference[1].(hcl.TraverseAttr)
-		if !ok || l.all[step.Name] == nil {
+		name, ok := secondName(reference)
+		if !ok {
+			l.parser.problem(reference.SourceRange(), "Invalid reference", "A local value may refer to another by its name alone, as in local.name: all of them together include itself.")
+			return
+		}
+		if l.all[name] == nil {
 			continue
 		}
-		l.visit(l.all[step.Name])
-		if value, ok := l.values[step.Name]; ok {
-			needs[step.Name] = value
+		l.visit(l.all[name])
+		if value, ok := l.values[name]; ok {
+			needs[name] = value
 		} else {
 			return // it is wrong, and that was said
 		}
@@ -367,4 +371,20 @@ func (l *localOrder) visit(attr *hcl.Attribute) {
 	if value, ok := l.parser.eval(native, scope); ok {
 		l.values[attr.Name] = value
 	}
+}
+
+// secondName is the name after the root of a reference: x of both local.x and local["x"].
+func secondName(reference hcl.Traversal) (string, bool) {
+	if len(reference) < 2 {
+		return "", false
+	}
+	switch step := reference[1].(type) {
+	case hcl.TraverseAttr:
+		return step.Name, true
+	case hcl.TraverseIndex:
+		if step.Key.Type() == cty.String && !step.Key.IsNull() {
+			return step.Key.AsString(), true
+		}
+	}
+	return "", false
 }

@@ -1,0 +1,7 @@
+locals {
+  name = "app"
+  all  = keys(local)
+}
+
+job "locals" {
+}
