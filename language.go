@@ -157,6 +157,7 @@ type Field struct {
 	Key        bool // it tells the noun apart from others in a list, as a label would
 	Inherit    bool // it may also be written in the blocks around the noun's
 	Replace    bool // a change of it takes new instances
+	Refers     bool // it may hold references that only a node resolves
 	State      bool // the servers write it: it is no part of what the job asks for
 
 	word string
@@ -201,6 +202,8 @@ func Fields(noun reflect.Type) []Field {
 				field.Inherit = true
 			case "replace":
 				field.Replace = true
+			case "refers":
+				field.Refers = true
 			case "state":
 				field.State = true
 			default:

@@ -91,7 +91,7 @@ type Check struct {
 	// Name is for people, "service: \"<service>\" check" if it is not written.
 	Name string `hcl:"name"`
 	// Type is how the question is put.
-	Type string `hcl:"type" enum:"http tcp grpc script"`
+	Type string `hcl:"type,refers" enum:"http tcp grpc script"`
 	// Interval is the time between two questions, at least 1s.
 	Interval time.Duration `hcl:"interval"`
 	// Timeout is how long the answer may take, at least 1s.
@@ -101,7 +101,7 @@ type Check struct {
 	// Method is the method of an http check, GET if it is not written.
 	Method string `hcl:"method"`
 	// Protocol is http or https.
-	Protocol string `hcl:"protocol" enum:"http https"`
+	Protocol string `hcl:"protocol,refers" enum:"http https"`
 	// Header are the headers of an http check.
 	Header map[string][]string `hcl:"header"`
 	// Body is the body of an http check.
@@ -121,7 +121,7 @@ type Check struct {
 	// Args are its arguments.
 	Args []string `hcl:"args"`
 	// InitialStatus is the state before the first answer.
-	InitialStatus string `hcl:"initial_status" enum:"passing warning critical"`
+	InitialStatus string `hcl:"initial_status,refers" enum:"passing warning critical"`
 	// OnUpdate is what a failure means for an update; the service's if it is not written.
 	OnUpdate string `hcl:"on_update" enum:"require_healthy ignore_warnings ignore"`
 	// SuccessBeforePassing is how many answers in a row must pass.

@@ -140,7 +140,7 @@ func (v *validator) words() {
 		if f.Deprecated != "" && !field.IsZero() {
 			v.warn(true, firstPath(at, f, field), "%q is deprecated: %s", f.Word(), f.Deprecated)
 		}
-		if len(f.Enum) == 0 || field.String() == "" || slices.Contains(f.Enum, field.String()) || strings.Contains(field.String(), "${") {
+		if len(f.Enum) == 0 || field.String() == "" || slices.Contains(f.Enum, field.String()) || f.Refers && strings.Contains(field.String(), "${") {
 			return
 		}
 		value := f.Word() + " = " + field.String()

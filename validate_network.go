@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -88,7 +89,7 @@ func (c *portCheck) network(at Path, n *Network) {
 		c.check(!c.labels[port.Label], where, "Port label %s already in use by the group's network; give each port a label of its own", quote(port.Label))
 		c.labels[port.Label] = true
 		if port.Value > 0 && !port.IgnoreCollision {
-			key := hostPort{port.HostNetwork, port.Value}
+			key := hostPort{cmp.Or(port.HostNetwork, "default"), port.Value}
 			other, taken := c.static[key]
 			c.check(!taken, where.Field("static"), "Static port %d already reserved by port %s; choose another", port.Value, quote(other))
 			c.static[key] = port.Label

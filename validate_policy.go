@@ -129,20 +129,22 @@ func (v *validator) reschedule(at Path, r *ReschedulePolicy) {
 	}
 }
 
-// fits reports whether the attempts can be made within the interval.
+// fits reports whether the attempts can be made within the interval. The delay is above zero.
 func (r *ReschedulePolicy) fits() bool {
+	grows := r.DelayFunction == "exponential" || r.DelayFunction == "fibonacci"
 	delay, before, left := r.Delay, time.Duration(0), r.Interval
-	for range r.Attempts {
-		if left -= delay; left < 0 {
-			return false
+	for attempts := r.Attempts; attempts > 0; attempts-- {
+		if !grows || r.MaxDelay > 0 && delay >= r.MaxDelay { // all that follow take as long
+			return int64(attempts) <= int64(left/delay)
 		}
-		switch r.DelayFunction {
-		case "exponential":
-			delay *= 2
-		case "fibonacci":
-			delay, before = delay+max(before, 0), delay
+		if left -= delay; left < delay { // no delay is shorter than the one before
+			return left >= 0 && attempts == 1
 		}
-		if r.DelayFunction != "constant" && r.MaxDelay > 0 {
+		if r.DelayFunction == "exponential" {
+			before = delay
+		}
+		delay, before = delay+before, delay
+		if r.MaxDelay > 0 {
 			delay = min(delay, r.MaxDelay)
 		}
 	}

@@ -90,6 +90,22 @@ var validations = []struct {
 	{"reschedule fits by fibonacci", func(j *Job, g *TaskGroup, t *Task) {
 		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 3, Interval: time.Minute, Delay: 10 * time.Second, DelayFunction: "fibonacci", MaxDelay: time.Minute}
 	}, nil},
+	{"reschedule fits once", func(j *Job, g *TaskGroup, t *Task) {
+		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 1, Interval: 15 * time.Second, Delay: 15 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
+	}, nil},
+	{"reschedule fits at the longest delay", func(j *Job, g *TaskGroup, t *Task) {
+		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 6, Interval: 240 * time.Second, Delay: 10 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
+	}, []string{`group "g" > reschedule: 6 attempts with a delay of 10s do not fit into an interval of 4m0s; make the interval longer`}},
+	{"reschedule fits by a growing delay", func(j *Job, g *TaskGroup, t *Task) {
+		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 5, Interval: 190 * time.Second, Delay: 10 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
+	}, nil},
+	{"type of a job with reference", func(j *Job, g *TaskGroup, t *Task) { j.Type = "${attr.x}" },
+		[]string{`type: type must be "service", "batch", "system" or "sysbatch", have "${attr.x}"`}},
+	{"mode of a restart with reference", func(j *Job, g *TaskGroup, t *Task) { g.RestartPolicy.Mode, t.RestartPolicy.Mode = "${x}", "${x}" },
+		[]string{`group "g" > restart > mode: mode must be "fail" or "delay", have "${x}"`}},
+	{"a port of the same network by both its names", func(j *Job, g *TaskGroup, t *Task) {
+		g.Networks = []Network{{ReservedPorts: []Port{{Label: "a", Value: 80}, {Label: "b", Value: 80, HostNetwork: "default"}, {Label: "http"}}}}
+	}, []string{`group "g" > network[0] > port "b" > static: Static port 80 already reserved by port "a"; choose another`}},
 	{"reschedule delays", func(j *Job, g *TaskGroup, t *Task) { g.ReschedulePolicy.MaxDelay = time.Second }, []string{
 		`group "g" > reschedule > max_delay: Max Delay cannot be less than 5s (got 1s)`,
 		`group "g" > reschedule > max_delay: Max Delay cannot be less than Delay 30s (got 1s)`}},
@@ -260,6 +276,26 @@ func TestLatersAreFields(t *testing.T) {
 	for _, l := range Laters() {
 		if _, ok := l.Noun.FieldByName(l.Field); !ok || l.Text == "" || strings.HasSuffix(l.Text, ".") {
 			t.Errorf("%s.%s: %q", l.Noun.Name(), l.Field, l.Text)
+		}
+	}
+}
+
+// TestManyAttempts checks a job whose attempts would take minutes to count one by one.
+func TestManyAttempts(t *testing.T) {
+	for _, function := range []string{"constant", "exponential", "fibonacci"} {
+		policy := ReschedulePolicy{Attempts: math.MaxInt, Interval: math.MaxInt64, Delay: minRescheduleDelay, DelayFunction: function, MaxDelay: minRescheduleDelay}
+		start := time.Now()
+		for range 1000 {
+			if policy.fits() {
+				t.Fatalf("%s: %d attempts fit", function, policy.Attempts)
+			}
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s: took %s", function, took)
+		}
+		policy.MaxDelay = math.MaxInt64
+		if policy.Attempts = 30; !policy.fits() {
+			t.Errorf("%s: %d attempts do not fit", function, policy.Attempts)
 		}
 	}
 }
