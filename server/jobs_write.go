@@ -31,9 +31,6 @@ func (h *apiHandler) registerJob(r *request) (written, error) {
 	if !req.PreserveCounts && !req.PreserveResources {
 		return h.register(r, h.Core.Snapshot(), &req)
 	}
-	if err := h.Core.Barrier(r.Context()); err != nil {
-		return written{}, err
-	}
 	return h.whileOvertaken(func(sn *state.Snapshot) (written, error) { return h.register(r, sn, &req) })
 }
 
@@ -122,7 +119,7 @@ func admitJob(job *cluster.Job) error {
 // validJob refuses a job that is not valid.
 func validJob(job *cluster.Job) error {
 	problems := job.Validate()
-	if len(problems) == 0 && job.IsPeriodic() {
+	if len(problems) == 0 && job.IsPeriodic() && job.Periodic.Enabled {
 		if _, err := job.Periodic.Schedule(); err != nil {
 			problems = cluster.Problems{{Path: "periodic", Text: err.Error()}}
 		}

@@ -129,13 +129,17 @@ func forcedLaunch(snapshot *state.Snapshot, job *cluster.Job, now time.Time) (*c
 	case job.Stop:
 		return nil, cluster.Errorf(cluster.CodeRejected, "launch job %q: it is stopped; submit it again with \"job run\"", job.ID)
 	}
-	slots, err := job.Periodic.Schedule()
-	if err != nil {
-		return nil, err
+	slot := func(int64) bool { return false } // a schedule that rests has none, and may be wrong
+	if job.Periodic.Enabled {
+		slots, err := job.Periodic.Schedule()
+		if err != nil {
+			return nil, err
+		}
+		slot = func(second int64) bool { return slots.Next(time.Unix(second-1, 0)).Unix() == second }
 	}
 	for second := now.Unix(); second < now.Unix()+60; second++ {
 		launch := job.PeriodicLaunch(second)
-		if slots.Next(time.Unix(second-1, 0)).Unix() != second && snapshot.Job(launch.Namespace, launch.ID) == nil {
+		if !slot(second) && snapshot.Job(launch.Namespace, launch.ID) == nil {
 			return launch, nil
 		}
 	}

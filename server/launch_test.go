@@ -164,6 +164,22 @@ func TestAPeriodicJobIsForced(t *testing.T) {
 	}
 }
 
+// A schedule that rests is not looked at: it may be wrong, and takes no second of a launch by hand.
+func TestARestingScheduleMayBeWrong(t *testing.T) {
+	w := newWorld(t)
+	for id, periodic := range map[string]string{"none": `{"Enabled": false}`, "wrong": `{"Enabled": false, "Specs": ["30-10 * * * *"], "TimeZone": "Nowhere"}`,
+		"always": `{"Enabled": false, "Specs": ["* * * * * * *"]}`} {
+		w.submit(batchText(id, `"Periodic": `+periodic))
+		if _, err := w.client.ForceJob(context.Background(), id, api.Query{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if due, _ := (schedules{}).due(w.Snapshot(), time.Now(), slog.New(slog.DiscardHandler)); len(due) != 0 {
+		t.Errorf("due are %+v", due)
+	}
+	w.refused("PUT", "/v1/jobs", batchText("wrong", `"Periodic": {"Specs": ["30-10 * * * *"]}`), 500, "ends before it begins")
+}
+
 func TestNobodySaysThatAJobIsALaunch(t *testing.T) {
 	w := newWorld(t)
 	w.submit(batchText("fake", `"ParentID": "encode", "Dispatched": true, "Payload": "YQ==", "DispatchIdempotencyToken": "x"`))
