@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -176,6 +177,16 @@ func TestRegistrations(t *testing.T) {
 		t.Errorf("only the second passes, got %+v", got)
 	}
 	a.Passing = 3
+	numbered := *a
+	numbered.Job = &Job{ID: "shop", TaskGroups: []TaskGroup{{Name: "web", Services: []Service{{Name: "fixed", PortLabel: "8080"}, {Name: "elsewhere", PortLabel: "53", Address: "192.0.2.1"}}}}}
+	for i, want := range []string{"10.0.0.9 8080", "192.0.2.1 53"} {
+		if got := Registrations(&numbered, n); len(got) != 2 || fmt.Sprint(got[i].Address, " ", got[i].Port) != want {
+			t.Errorf("a port by its number: have %+v, want %s", got, want)
+		}
+	}
+	if got := Registrations(&numbered, nil); len(got) != 1 || got[0].Port != 53 {
+		t.Errorf("a port by its number, without the node: %+v", got)
+	}
 	if got := Registrations(a, nil); len(got) != 2 || got[0].Address != "10.0.0.4" {
 		t.Errorf("without its node: %+v", got)
 	}

@@ -97,15 +97,16 @@ func (a *Allocation) registration(s *Service, owner string, scope Scope, n *Node
 	return r
 }
 
-// PortAddress is where the port of that label is reached, seen from other machines. Without such a port it is the
-// node's address and port 0; "" if the node is not known either.
+// PortAddress is where the port of that label is reached, seen from other machines. A label that is no port's may be the
+// number of a port of the node; for others the port is 0. The address is "" if the node is not known.
 func (a *Allocation) PortAddress(label string, n *Node) (string, int) {
 	at := slices.IndexFunc(a.Ports, func(p AllocatedPort) bool { return p.Label == label })
 	if at >= 0 {
 		return a.Ports[at].address(n), int(a.Ports[at].Value)
 	}
+	number, _ := parsePort(label) // 0 for what is none
 	if n == nil {
-		return "", 0
+		return "", int(number)
 	}
-	return n.Address(), 0
+	return n.Address(), int(number)
 }

@@ -140,9 +140,6 @@ func (c check) interpolated(a *cluster.Allocation, n *cluster.Node, dirs cluster
 	}
 	c.Header = header
 	ip, port := a.PortAddress(c.label, n)
-	if port == 0 {
-		port, _ = strconv.Atoi(c.label)
-	}
 	return c, net.JoinHostPort(ip, strconv.Itoa(port))
 }
 
