@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -189,6 +190,16 @@ func (c *call) jobKey(client *api.Client, typed string) (cluster.JobKey, error) 
 	}
 	id, err := c.out.choose("job", typed, []string{"ID", "Namespace", "Type", "Status"}, found)
 	return cluster.JobKey{Namespace: namespaces[id], ID: id}, err
+}
+
+// jobCommand is the command line that does something with a job, for messages that name one. It has the job's namespace where the environment
+// chooses another: whoever types it may leave out what was typed the last time.
+func (c *call) jobCommand(verb string, key cluster.JobKey) string {
+	line := "cluster job " + verb
+	if chosen := cmp.Or(c.program.getenv("CLUSTER_NAMESPACE"), c.program.getenv("NOMAD_NAMESPACE"), cluster.DefaultNamespace); key.Namespace != chosen {
+		line += " -namespace=" + shellQuoted(key.Namespace)
+	}
+	return line + " " + shellQuoted(key.ID)
 }
 
 // lookup is the namespace in which IDs that are unique anyway are looked for: the one chosen, else all.

@@ -36,7 +36,7 @@ func (c *call) follow(client *api.Client, f following) error {
 	stop()
 	watchers.Wait()
 	if c.Context.Err() != nil {
-		c.out.line("Following ended; what was asked for goes on: see `cluster job status %s`", f.job.ID)
+		c.out.line("Following ended; what was asked for goes on: see `%s`", c.jobCommand("status", f.job.Key()))
 		return &exitStatus{status: exitInterrupted}
 	}
 	return err

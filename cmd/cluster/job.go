@@ -218,7 +218,7 @@ func inspectJob(c *call) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(c.out.w, strings.TrimRight(submission.Source, "\n"))
+	c.out.text(strings.TrimRight(submission.Source, "\n"))
 	if c.Bool("with-vars") {
 		c.out.variables(submission)
 	}
@@ -239,5 +239,5 @@ func jobVersion(c *call, client *api.Client, key cluster.JobKey, text string) (*
 			return j, nil
 		}
 	}
-	return nil, cluster.Errorf(cluster.CodeNotFound, "find version %d of job %q: `cluster job history %s` lists what there is", number, key.ID, key.ID)
+	return nil, cluster.Errorf(cluster.CodeNotFound, "find version %d of job %q: `%s` lists what there is", number, key.ID, c.jobCommand("history", key))
 }

@@ -61,7 +61,7 @@ func (p *program) jobRevert() *cli.Command {
 			if err != nil {
 				return err
 			}
-			wanted, err := chooseVersion(key.ID, versions, c.Args().Get(1))
+			wanted, err := c.chooseVersion(key, versions, c.Args().Get(1))
 			if err != nil {
 				return err
 			}
@@ -75,19 +75,27 @@ func (p *program) jobRevert() *cli.Command {
 }
 
 // chooseVersion finds the version that is named by its number or its tag. A number that is a tag, too, is the number.
-func chooseVersion(job string, versions []*cluster.Job, text string) (*cluster.Job, error) {
+func (c *call) chooseVersion(key cluster.JobKey, versions []*cluster.Job, text string) (*cluster.Job, error) {
+	if j := findVersion(versions, text); j != nil {
+		return j, nil
+	}
+	return nil, cluster.Errorf(cluster.CodeNotFound, "find version %q of job %q: `%s` lists the versions and tags there are", clip(text), key.ID, c.jobCommand("history", key))
+}
+
+// findVersion is the version that chooseVersion finds, nil if there is none.
+func findVersion(versions []*cluster.Job, text string) *cluster.Job {
 	number, err := strconv.ParseUint(text, 10, 64)
 	for _, j := range versions {
 		if err == nil && j.Version == number {
-			return j, nil
+			return j
 		}
 	}
 	for _, j := range versions {
 		if j.VersionTag != nil && j.VersionTag.Name == text {
-			return j, nil
+			return j
 		}
 	}
-	return nil, cluster.Errorf(cluster.CodeNotFound, "find version %q of job %q: `cluster job history %[2]s` lists the versions and tags there are", clip(text), job)
+	return nil
 }
 
 func (p *program) jobScale() *cli.Command {
@@ -145,17 +153,17 @@ func scaleJob(c *call) error {
 	}
 	answer, err := client.ScaleJob(c.ctx(), key.ID, req, q)
 	if err != nil {
-		return explainScaling(err, key.ID)
+		return c.explainScaling(err, key)
 	}
 	return c.followJob(client, key, answer.EvalID)
 }
 
 // explainScaling adds what to do about a deployment that is in the way.
-func explainScaling(err error, job string) error {
+func (c *call) explainScaling(err error, key cluster.JobKey) error {
 	if err != nil && strings.Contains(err.Error(), "active deployment") {
-		return fmt.Errorf("%w: wait until `cluster job status %s` shows its end", err, job)
+		return fmt.Errorf("%w: wait until `%s` shows its end", err, c.jobCommand("status", key))
 	}
-	return explainIndex(err, "cluster job inspect "+shellQuoted(job))
+	return explainIndex(err, c.jobCommand("inspect", key))
 }
 
 func groupNames(job *cluster.Job) []string {
@@ -263,8 +271,7 @@ func (p *program) jobTagApply() *cli.Command {
 			if !req.Latest {
 				which = fmt.Sprintf("Version %d", req.Version)
 			}
-			c.out.line("%s of job %q has the name %q now: `cluster job revert %s %s` goes back to it", which, key.ID, c.String("name"),
-				shellQuoted(key.ID), shellQuoted(c.String("name")))
+			c.out.line("%s of job %q has the name %q now: `%s %s` goes back to it", which, key.ID, c.String("name"), c.jobCommand("revert", key), shellQuoted(c.String("name")))
 			return nil
 		},
 	})

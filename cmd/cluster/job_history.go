@@ -48,7 +48,7 @@ func showHistory(c *call) error {
 	}
 	var only, base *cluster.Job
 	if one != "" {
-		if only, err = chooseVersion(key.ID, versions, one); err != nil {
+		if only, err = c.chooseVersion(key, versions, one); err != nil {
 			return err
 		}
 		versions = []*cluster.Job{only}
@@ -77,7 +77,7 @@ func (c *call) version(client *api.Client, key cluster.JobKey, text string) (*cl
 	if err != nil {
 		return nil, err
 	}
-	return chooseVersion(key.ID, versions, text)
+	return c.chooseVersion(key, versions, text)
 }
 
 // showChanges shows what each version (or only the one) changed since the one before it or, if base is not nil, since that.

@@ -81,3 +81,21 @@ func TestFilesOfValuesAreReadNoFurtherThanAJobMayBeLong(t *testing.T) {
 		t.Errorf("of standard input: status %d, %.300s", status, out)
 	}
 }
+
+// A job file is somebody else's text: its bytes are for files and pipes, a terminal gets nothing that steers it.
+func TestTextsOfOthersDoNotSteerATerminal(t *testing.T) {
+	const evil = "# \x1b]0;owned\x07\u009b2J\u202e\r\n\tjob"
+	s := newSession(t)
+	s.run("run", "-detach", "testdata/jobs/web.hcl")
+	s.world.submissions["web"] = &api.JobSubmission{Source: evil + "\n", Format: "hcl2"}
+	for size, want := range map[terminalSize]string{{}: evil + "\n", {80, 24}: "# ]0;owned2J\n\tjob\n"} {
+		s.size = size
+		if out, status := s.run("job", "inspect", "-hcl", "web"); status != exitDone || out != want {
+			t.Errorf("terminal %v: status %d, %q", size, status, out)
+		}
+		s.world.jobs[cluster.JobKey{Namespace: "default", ID: "web"}][0].Meta = map[string]string{"note": evil}
+		if out, status := s.run("job", "inspect", "-t", "{{.Meta.note}}", "web"); status != exitDone || out != want {
+			t.Errorf("by a template, terminal %v: status %d, %q", size, status, out)
+		}
+	}
+}

@@ -234,7 +234,7 @@ func stoppedTemplate(c *call, client *api.Client, job *cluster.Job) {
 	}
 	list = slices.DeleteFunc(list, func(j api.JobListStub) bool { return j.ParentID != job.ID || j.Status == cluster.JobStatusDead })
 	if len(list) > 0 {
-		c.out.line("%d of its launches go on, such as %s: `cluster job stop` ends one", len(list), list[0].ID)
+		c.out.line("%d of its launches go on, such as %s: `%s` ends it", len(list), list[0].ID, c.jobCommand("stop", cluster.JobKey{Namespace: job.Namespace, ID: list[0].ID}))
 	}
 }
 

@@ -170,6 +170,7 @@ func (r *restarting) tasksOf(a api.AllocListStub) []string {
 
 // restartBatches restarts one batch after the other.
 func (c *call) restartBatches(client *api.Client, r restarting, batches [][]api.AllocListStub) error {
+	status := c.jobCommand("status", cluster.JobKey{Namespace: batches[0][0].Namespace, ID: batches[0][0].JobID})
 	failed, back, total := 0, 0, 0
 	for _, batch := range batches {
 		total += len(batch)
@@ -185,6 +186,9 @@ func (c *call) restartBatches(client *api.Client, r restarting, batches [][]api.
 	for i, batch := range batches {
 		if i > 0 {
 			if err := c.betweenBatches(r); err != nil {
+				if c.ctx().Err() != nil {
+					c.out.line("Restarting ended after batch %d of %d; the rest was left alone", i, len(batches))
+				}
 				return err
 			}
 		}
@@ -199,11 +203,11 @@ func (c *call) restartBatches(client *api.Client, r restarting, batches [][]api.
 		}
 		failed += len(problems)
 		if len(problems) > 0 && i < len(batches)-1 && !r.onward && !c.goOn() {
-			return fmt.Errorf("restart job: stopped after batch %d of %d; the rest was left alone: see `cluster job status %s`", i+1, len(batches), batch[0].JobID)
+			return fmt.Errorf("restart job: stopped after batch %d of %d; the rest was left alone: see `%s`", i+1, len(batches), status)
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("restart job: %d allocations did not come back: see `cluster job status %s`", failed, batches[0][0].JobID)
+		return fmt.Errorf("restart job: %d allocations did not come back: see `%s`", failed, status)
 	}
 	c.out.line("%s: All of them run again", c.out.clock())
 	return nil
@@ -260,6 +264,7 @@ func (c *call) askYes(question string) bool {
 				return false
 			}
 		case <-c.ctx().Done():
+			c.out.line("")
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,7 +80,7 @@ func runJob(c *call) error {
 	}
 	c.out.warnJob(file.with(answer.Warnings))
 	if file.job.Stop {
-		c.out.warn("the job is a stopped one (its JSON has \"Stop\": true): nothing of it runs; `cluster job start %s` begins it", file.job.ID)
+		c.out.warn("the job is a stopped one (its JSON has \"Stop\": true): nothing of it runs; `%s` begins it", c.jobCommand("start", file.job.Key()))
 	}
 	if file.job.IsTemplate() {
 		c.registered(file.job)
@@ -264,7 +265,7 @@ func readJobFile(c *call, name string) (jobFile, error) {
 func readSource(c *call, name string) (text []byte, shown string, err error) {
 	if isAddress(name) {
 		text, err := fetch(c.ctx(), name)
-		return text, name, err
+		return text, withoutPassword(name), err
 	}
 	return readFile(c, name)
 }
@@ -288,6 +289,14 @@ func isAddress(name string) bool {
 	return strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://")
 }
 
+// withoutPassword is an address as messages may show it.
+func withoutPassword(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		return u.Redacted()
+	}
+	return "the address"
+}
+
 // fetch reads what is at an address of the web.
 func fetch(ctx context.Context, address string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -302,7 +311,7 @@ func fetch(ctx context.Context, address string) ([]byte, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetch %s: it answers %q", clip(address), answer.Status)
+		return nil, fmt.Errorf("fetch %s: it answers %q", clip(withoutPassword(address)), answer.Status)
 	}
 	return io.ReadAll(io.LimitReader(answer.Body, cluster.MaxJobSize+1))
 }

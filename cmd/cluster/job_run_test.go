@@ -11,6 +11,10 @@ import (
 
 func TestJobFilesAreReadFromTheWeb(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wrong.hcl" {
+			w.Write([]byte("job {"))
+			return
+		}
 		if r.URL.Path != "/example.hcl" {
 			http.NotFound(w, r)
 			return
@@ -21,6 +25,12 @@ func TestJobFilesAreReadFromTheWeb(t *testing.T) {
 	s := newSession(t)
 	if out, status := s.run("job", "run", "-output", web.URL+"/example.hcl"); status != exitDone || !strings.Contains(out, `"ID": "example"`) {
 		t.Errorf("status %d, %s", status, out)
+	}
+	secret := strings.Replace(web.URL, "http://", "http://me:hush@", 1)
+	for _, name := range []string{"/none.hcl", "/wrong.hcl"} {
+		if out, status := s.run("job", "run", "-output", secret+name); status != exitError || strings.Contains(out, "hush") || !strings.Contains(out, "http://me:xxxxx@") {
+			t.Errorf("%s with a password: status %d, %s", name, status, out)
+		}
 	}
 	if out, status := s.run("job", "run", "-output", web.URL+"/none.hcl"); status != exitError || !strings.Contains(out, `it answers "404 Not Found"`) {
 		t.Errorf("status %d, %s", status, out)

@@ -163,7 +163,7 @@ func startJobs(c *call) error {
 	}
 	for _, job := range jobs {
 		if !job.Stop {
-			return fmt.Errorf("start job %q: it is not stopped: `cluster job restart %[1]s` restarts its instances, `cluster job eval %[1]s` plans it again", job.ID)
+			return fmt.Errorf("start job %q: it is not stopped: `%s` restarts its instances, `%s` plans it again", job.ID, c.jobCommand("restart", job.Key()), c.jobCommand("eval", job.Key()))
 		}
 	}
 	evals := make([]cluster.ID, len(jobs))

@@ -138,7 +138,7 @@ func runningAllocation(c *call, client *api.Client, typed string) (cluster.ID, e
 		return cluster.ID{}, err
 	}
 	if len(list) == 0 {
-		return cluster.ID{}, cluster.Errorf(cluster.CodeNotFound, "find allocation of job %q: it has none: `cluster job status %s` says why", key.ID, key.ID)
+		return cluster.ID{}, cluster.Errorf(cluster.CodeNotFound, "find allocation of job %q: it has none: `%s` says why", key.ID, c.jobCommand("status", key))
 	}
 	best := list[0]
 	for _, a := range list[1:] {

@@ -36,7 +36,7 @@ func (c *call) object(value any) error {
 	if err := form.Execute(&b, tree); err != nil {
 		return fmt.Errorf("print by the template of -t: %w: -json shows what there is", err)
 	}
-	fmt.Fprintln(c.out.w, strings.TrimSuffix(b.String(), "\n"))
+	c.out.text(strings.TrimSuffix(b.String(), "\n"))
 	return nil
 }
 

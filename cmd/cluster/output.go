@@ -19,12 +19,13 @@ type output struct {
 	errors  io.Writer
 	now     func() time.Time
 	colours bool
+	shown   bool // w is a terminal
 }
 
 func (p *program) output(plain bool) *output {
 	o := &output{w: p.stdout, errors: p.stderr, now: p.now}
-	_, terminal := p.terminal()
-	o.colours = terminal && !plain && p.getenv("NO_COLOR") == "" && p.getenv("NOMAD_CLI_NO_COLOR") == "" && p.getenv("TERM") != "dumb"
+	_, o.shown = p.terminal()
+	o.colours = o.shown && !plain && p.getenv("NO_COLOR") == "" && p.getenv("NOMAD_CLI_NO_COLOR") == "" && p.getenv("TERM") != "dumb"
 	return o
 }
 
@@ -34,6 +35,14 @@ const none = "<none>"
 // line prints a line of plain text.
 func (o *output) line(format string, args ...any) {
 	fmt.Fprintf(o.w, format+"\n", args...)
+}
+
+// text prints a text that came from elsewhere: as it is for programs, and harmless to a terminal.
+func (o *output) text(text string) {
+	if o.shown {
+		text = printable(text)
+	}
+	fmt.Fprintln(o.w, text)
 }
 
 // heading prints the title of a section, an empty line before it.
