@@ -120,8 +120,8 @@ func TestVersionsAreComparedOnRequest(t *testing.T) {
 	if got := w.ask("GET", "/v1/job/web/versions", ""); !strings.Contains(got.body, `"Diffs":null`) {
 		t.Errorf("unasked: %s", got.body)
 	}
-	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_version=9", "", 404, "there is no version")
-	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_tag=none", "", 404, "there is no version")
+	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_version=9", "", 404, "there is no version \"9\"")
+	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_tag=none", "", 404, "there is no version \"none\"")
 	w.refused("GET", "/v1/job/web/versions?diffs=true&diff_version=x", "", 400, "want a number")
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 
@@ -47,7 +48,7 @@ func (r *request) baseline(versions []*cluster.Job) (*cluster.Job, error) {
 	}
 	i := slices.IndexFunc(versions, wanted)
 	if i < 0 {
-		return nil, cluster.Errorf(cluster.CodeNotFound, "compare versions of job %.128q: there is no version %.100q%.100q", r.arg, number, tag)
+		return nil, cluster.Errorf(cluster.CodeNotFound, "compare versions of job %.128q: there is no version %.100q", r.arg, cmp.Or(tag, number))
 	}
 	return versions[i], nil
 }
