@@ -33,7 +33,7 @@ var badCommandLines = []mishap{
 	{"unknown verb", "job rnu", "", "", 1, "find command \"rnu\": did you mean `cluster job run`? `cluster job -h` lists what there is"},
 	{"unknown flag", "job run -vra x", "", "", 1, "find flag -vra of `cluster job run`: did you mean -var? `cluster job run -h` lists what there is"},
 	{"flag without value", "job run in -var", "", "", 1, "read flag -var of `cluster job run`: it needs a value: -var=VALUE"},
-	{"wrong value of a flag", "job run -check-index x in", trueJob, "", 1, `read flag -check-index "x": want a number`},
+	{"wrong value of a flag", "job run -check-index x in", trueJob, "", 1, `read flag -check-index "x": want a number, the job's modify index`},
 	{"wrong variable", "job run -var x in", trueJob, "", 1, `read flag -var "x": want -var NAME=VALUE`},
 	{"argument missing", "job run", "", "", 1, "run `cluster job run`: an argument is missing: want `cluster job run FILE|URL|-`"},
 	{"argument too many", "node status a b", "", "", 1, "run `cluster node status`: \"b\" is one argument too many: want `cluster node status [ID|NAME]`"},
@@ -44,7 +44,7 @@ var badCommandLines = []mishap{
 	{"no socket", "node status -address unix://<dir>/no.sock", "", "", 1, "no agent answers at unix://<dir>/no.sock: start one with `cluster agent -dev`, or set CLUSTER_ADDR"},
 	{"unknown region", "job status -region mars", "", "", 1, `No path to region "mars": there is one region, "global"`},
 	{"unknown namespace", "job run -namespace mars in", trueJob, "", 1, `job "a" is in nonexistent namespace "mars"`},
-	{"stale check index", "job run -check-index 7 in", trueJob, "", 1, "Enforcing job modify index 7: job does not exist"},
+	{"stale check index", "job run -check-index 7 in", trueJob, "", 1, "Enforcing job modify index 7: job does not exist; `cluster job plan in` shows how it is now"},
 }
 
 // badJobFiles are run as jobs.
