@@ -96,6 +96,7 @@ func (w *writer) addVersion(entry *jobEntry, job *cluster.Job, source *Submissio
 	entry.job = &live
 	entry.versions = append(entry.versions, version{spec: &spec, job: &live, source: source})
 	w.specOf[&spec] = w.jobOf[entry.key]
+	w.noteToken(&live)
 	w.change(Jobs)
 	w.touchJob(entry, jobItself)
 	w.touchParent(&live)
@@ -135,6 +136,7 @@ func (c *DeregisterJob) apply(w *writer) (Result, error) {
 // purge forgets a job. What hangs on it keeps its entry alive.
 func (w *writer) purge(entry *jobEntry) {
 	w.touchParent(entry.job)
+	w.forgetToken(entry.job)
 	entry.job, entry.launches, entry.scaling = nil, nil, nil
 	w.remove(Jobs)
 	w.touchJob(entry, jobItself)

@@ -63,12 +63,8 @@ func (w *writer) launch(c *LaunchJob) (Result, error) {
 	if c.Job.Namespace != c.Namespace || c.Job.ParentID != c.ParentID || !strings.HasPrefix(c.Job.ID, c.ParentID+"/") {
 		return Result{}, cluster.Errorf(cluster.CodeRejected, "launch job %q: job %q is no launch of it", c.ParentID, c.Job.ID)
 	}
-	if token := c.Job.DispatchIdempotencyToken; token != "" {
-		for launch := range w.content.launched(c.Namespace, c.ParentID) {
-			if launch.DispatchIdempotencyToken == token {
-				return Result{LaunchID: launch.ID, JobModifyIndex: launch.JobModifyIndex}, nil
-			}
-		}
+	if launch := w.launchedBefore(c.Job); launch != nil {
+		return Result{LaunchID: launch.ID, JobModifyIndex: launch.JobModifyIndex}, nil
 	}
 	if entry := w.job(c.Namespace, c.Job.ID); entry != nil && entry.job != nil {
 		if c.Launches == nil {
@@ -80,6 +76,42 @@ func (w *writer) launch(c *LaunchJob) (Result, error) {
 	w.addVersion(entry, c.Job, nil)
 	w.beginSchedule(entry, nil)
 	return Result{LaunchID: c.Job.ID, JobModifyIndex: w.index, NewVersion: true, EvalID: w.evalForJob(c.Eval, entry.job)}, nil
+}
+
+// launchToken is a token with the parent of the launch that was asked for with it.
+type launchToken struct {
+	parent cluster.JobKey
+	token  string
+}
+
+func tokenOf(launch *cluster.Job) launchToken {
+	return launchToken{cluster.JobKey{Namespace: launch.Namespace, ID: launch.ParentID}, launch.DispatchIdempotencyToken}
+}
+
+// launchedBefore is the launch that is there and was asked for with the token of the given one, nil if none was.
+func (w *writer) launchedBefore(launch *cluster.Job) *cluster.Job {
+	if launch.DispatchIdempotencyToken == "" {
+		return nil
+	}
+	entry := w.job(launch.Namespace, w.launchOf[tokenOf(launch)])
+	if entry == nil || entry.job == nil || tokenOf(entry.job) != tokenOf(launch) {
+		return nil
+	}
+	return entry.job
+}
+
+// noteToken notes the token that the job, which is there, was asked for with.
+func (w *writer) noteToken(job *cluster.Job) {
+	if job.DispatchIdempotencyToken != "" {
+		w.launchOf[tokenOf(job)] = job.ID
+	}
+}
+
+// forgetToken forgets the token of a job that goes.
+func (w *writer) forgetToken(job *cluster.Job) {
+	if w.launchOf[tokenOf(job)] == job.ID {
+		delete(w.launchOf, tokenOf(job))
+	}
 }
 
 // beginSchedule notes when the schedule of a job that was registered just now began, unless it is that of the version before.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -120,7 +121,23 @@ func TestTheSameTokenIsTheSameLaunch(t *testing.T) {
 	if launch := s.Snapshot().Job("default", "p/a"); string(launch.Payload) != "\x00\x01" || launch.IsTemplate() || s.Snapshot().Launches("default", "p/a") != nil {
 		t.Errorf("launch: %+v", launch)
 	}
-	restored(t, s.Store)
+	s.Store = restored(t, s.Store)
+	if again := dispatch("eeeee", "twice", ""); again.LaunchID != "p/dddd" {
+		t.Errorf("the token after a restart: %+v", again)
+	}
+	s.do(&DeregisterJob{At: s.now, Namespace: "default", ID: "p/dddd", Purge: true})
+	if other := dispatch("ffffff", "twice", ""); other.LaunchID != "p/ffffff" {
+		t.Errorf("the token of a launch that is forgotten: %+v", other)
+	}
+	changed := *s.Snapshot().Job("default", "p/a")
+	changed.DispatchIdempotencyToken = ""
+	s.register(&changed)
+	if other := dispatch("ggggggg", "once", ""); other.LaunchID != "p/ggggggg" {
+		t.Errorf("the token of a launch that has it no more: %+v", other)
+	}
+	if moved := restored(t, s.Store).w.launchOf; !maps.Equal(moved, s.w.launchOf) {
+		t.Errorf("after a restart the tokens are %v, before %v", moved, s.w.launchOf)
+	}
 }
 
 func TestWhenAScheduleBegins(t *testing.T) {

@@ -362,6 +362,9 @@ func (l *loader) finish() (*writer, error) {
 		if l.present[i] && entry.newest() == nil {
 			return nil, fmt.Errorf("job %q has no version: the saved state is damaged", entry.key.ID)
 		}
+		if l.present[i] {
+			w.noteToken(entry.job)
+		}
 		entry.dirty = false
 		w.listByClock(w.jobOf[entry.key], entry)
 	}

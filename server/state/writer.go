@@ -27,6 +27,7 @@ type writer struct {
 	nodeOf      map[cluster.ID]uint32
 	jobOf       map[cluster.JobKey]uint32
 	specOf      map[*cluster.Job]uint32 // every version that is kept → its job's number
+	launchOf    map[launchToken]string  // … → the ID of the launch that was asked for with it last
 	freeNodes   []uint32
 	freeJobs    []uint32
 	requestAges []requestAge                       // oldest first
@@ -76,6 +77,7 @@ func newWriter() *writer {
 		nodeOf:   make(map[cluster.ID]uint32),
 		jobOf:    make(map[cluster.JobKey]uint32),
 		specOf:   make(map[*cluster.Job]uint32),
+		launchOf: make(map[launchToken]string),
 		counting: make(map[cluster.ID]*cluster.Deployment),
 
 		trackedVersions: DefaultTrackedVersions,
