@@ -71,19 +71,26 @@ func completeTask(t *Task) {
 		setDefault(&s.Type, cmp.Or(scalingTypes[s.Label], s.Label))
 		s.Label = ""
 	}
-	t.Identities = slices.DeleteFunc(t.Identities, func(w WorkloadIdentity) bool {
-		own := w.Name == "" || w.Name == DefaultIdentity
-		if own {
-			t.Identity = &w
+	if own := t.ownIdentities(); len(own) == 1 { // of several none is it: see Validate
+		t.Identity = new(t.Identities[own[0]])
+		if t.Identities = slices.Delete(t.Identities, own[0], own[0]+1); len(t.Identities) == 0 {
+			t.Identities = nil
 		}
-		return own
-	})
-	if len(t.Identities) == 0 {
-		t.Identities = nil
 	}
 	if v := t.Vault; v != nil {
 		v.ChangeSignal = changeSignal(v.ChangeMode, v.ChangeSignal)
 	}
+}
+
+// ownIdentities are the places of those that are the task's own, and belong into Identity.
+func (t *Task) ownIdentities() []int {
+	var own []int
+	for i, w := range t.Identities {
+		if w.Name == "" || w.Name == DefaultIdentity {
+			own = append(own, i)
+		}
+	}
+	return own
 }
 
 // completeArtifact says where an artifact goes: a file keeps the last part of its address as its name.

@@ -138,8 +138,13 @@ func (v *validator) identities(at Path, t *Task) {
 		v.identity(at.Field("identity"), t.Identity)
 		v.check(t.Identity.TTL == 0, at.Field("identity").Field("ttl"), "ttl for default identity not yet supported; give the identity a name")
 	}
+	own := t.ownIdentities()
+	v.check(len(own) == 0, at, `The task has %d identities of its own, which have no name or that of %q; write one, and give the others names`, len(own), DefaultIdentity)
 	seen := map[string]bool{}
 	for i := range t.Identities {
+		if slices.Contains(own, i) {
+			continue
+		}
 		w := &t.Identities[i]
 		path := at.Label("identity", w.Name)
 		v.identity(path, w)

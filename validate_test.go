@@ -299,3 +299,21 @@ func TestManyAttempts(t *testing.T) {
 		}
 	}
 }
+
+// Of two identities that are the task's own neither is dropped: it could be the one that says where the token goes.
+func TestATaskHasOneIdentityOfItsOwn(t *testing.T) {
+	for _, row := range []struct{ identities, want string }{
+		{`[{"File": true}]`, ""},
+		{`[{"Name": "default", "File": true}, {"Name": "other", "Audience": ["a"], "TTL": 1}]`, ""},
+		{`[{"File": true}, {"Name": "default", "Audience": ["a"]}]`,
+			`group "g" > task "t": The task has 2 identities of its own, which have no name or that of "default"; write one, and give the others names`},
+	} {
+		job := decoded(t, `{"ID": "x", "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "docker", "Identities": `+row.identities+`}]}]}`)
+		if have := job.Validate().Lines(); have != row.want {
+			t.Errorf("%s: have %q, want %q", row.identities, have, row.want)
+		}
+		if again := redecode(t, job); !reflect.DeepEqual(job, again) {
+			t.Errorf("%s: once  %+v\ntwice %+v", row.identities, job, again)
+		}
+	}
+}
