@@ -170,15 +170,17 @@ func (v *validator) scaling(at Path, g *TaskGroup) {
 		return
 	}
 	v.check(s.Type == "horizontal", at.Field("type"), `Scaling policy invalid: the type of a group's is "horizontal", have %s`, quote(s.Type))
-	if s.Max == nil || *s.Max < 0 {
+	limit := s.Max
+	if limit == nil || *limit < 0 {
 		v.check(false, at, "Scaling policy invalid: maximum count must be specified and non-negative; write max")
+		limit = nil
 	}
 	if s.Min != nil {
 		v.check(*s.Min >= 0, at.Field("min"), "Scaling policy invalid: minimum count must be specified and non-negative, have %d", *s.Min)
-		v.check(s.Max == nil || *s.Min <= *s.Max, at.Field("max"), "Scaling policy invalid: maximum count must not be less than minimum count (%d)", *s.Min)
+		v.check(limit == nil || *s.Min <= *limit, at.Field("max"), "Scaling policy invalid: maximum count must not be less than minimum count (%d)", *s.Min)
 		v.check(int64(g.Count) >= *s.Min, at.Field("min"), "Scaling policy invalid: task group count (%d) must not be less than minimum count in scaling policy (%d)", g.Count, *s.Min)
 	}
-	v.check(s.Max == nil || int64(g.Count) <= *s.Max, at.Field("max"), "Scaling policy invalid: task group count (%d) must not be greater than maximum count in scaling policy (%d)", g.Count, deref(s.Max))
+	v.check(limit == nil || int64(g.Count) <= *limit, at.Field("max"), "Scaling policy invalid: task group count (%d) must not be greater than maximum count in scaling policy (%d)", g.Count, deref(limit))
 }
 
 func deref(number *int64) int64 {

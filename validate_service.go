@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,7 +58,7 @@ func (c *serviceCheck) service(at Path, s *Service, task *Task) {
 		c.warn(slices.Contains(reservedName, strings.ToLower(s.Name)), name, "the service name %s has a meaning of its own in names such as web.ns.cluster.internal: the service is not found by it", quote(s.Name))
 	}
 	c.check(c.provider == "" || c.provider == s.Provider, at.Field("provider"), "Multiple service providers used: group services must use the same provider, have %q and %s", c.provider, quote(s.Provider))
-	c.provider = s.Provider
+	c.provider = cmp.Or(c.provider, s.Provider)
 	key := [2]string{s.Name, s.PortLabel}
 	c.check(!c.seen[key], at, "Service %s with port %s is defined twice in the group; give it another name", quote(s.Name), quote(s.PortLabel))
 	c.seen[key] = true

@@ -99,6 +99,12 @@ var validations = []struct {
 	{"reschedule fits by a growing delay", func(j *Job, g *TaskGroup, t *Task) {
 		g.ReschedulePolicy = &ReschedulePolicy{Attempts: 5, Interval: 190 * time.Second, Delay: 10 * time.Second, DelayFunction: "exponential", MaxDelay: time.Minute}
 	}, nil},
+	{"one service of another provider", func(j *Job, g *TaskGroup, t *Task) {
+		service := func(name, provider string) Service {
+			return Service{Name: name, Provider: provider, AddressMode: "auto", OnUpdate: OnUpdateRequireHealthy}
+		}
+		g.Services = []Service{service("a", "nomad"), service("b", "consul"), service("c", "nomad")}
+	}, []string{`group "g" > service[1] > provider: Multiple service providers used: group services must use the same provider, have "nomad" and "consul"`}},
 	{"type of a job with reference", func(j *Job, g *TaskGroup, t *Task) { j.Type = "${attr.x}" },
 		[]string{`type: type must be "service", "batch", "system" or "sysbatch", have "${attr.x}"`}},
 	{"mode of a restart with reference", func(j *Job, g *TaskGroup, t *Task) { g.RestartPolicy.Mode, t.RestartPolicy.Mode = "${x}", "${x}" },

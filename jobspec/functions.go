@@ -1,6 +1,7 @@
 package jobspec
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -127,16 +128,25 @@ func (p *parser) metered(f function.Function, cost func([]cty.Value) int) functi
 					return cty.NilType, err
 				}
 			}
-			return f.ReturnTypeForValues(args)
+			kind, err := f.ReturnTypeForValues(args)
+			return kind, withoutStack(err)
 		},
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			result, err := f.Call(args)
 			if err != nil {
-				return result, err
+				return result, withoutStack(err)
 			}
 			return result, p.charge(result)
 		},
 	})
+}
+
+// withoutStack is the error of a function, in words also if its library gave up: such an error holds a trace of the program.
+func withoutStack(err error) error {
+	if _, gaveUp := errors.AsType[function.PanicError](err); gaveUp {
+		return errors.New("it has no value for these arguments")
+	}
+	return err
 }
 
 // extent is the length of a value's text, or of all the texts in it.

@@ -160,10 +160,15 @@ func (p *parser) noun(at place, noun reflect.Type, path cluster.Path) map[string
 	for _, attr := range inOrder(content.Attributes) {
 		where := path.Field(attr.Name)
 		p.ranges[where] = attr.NameRange
+		if _, short := shortForms[noun][attr.Name]; !short {
+			p.attribute(tree, noun, attr, at.scope)
+		}
+	}
+	for _, attr := range inOrder(content.Attributes) { // they win, wherever they stand
 		if _, short := shortForms[noun][attr.Name]; short {
 			p.ranges[path.Field("value")], p.ranges[path.Field("operator")] = attr.NameRange, attr.NameRange
+			p.attribute(tree, noun, attr, at.scope)
 		}
-		p.attribute(tree, noun, attr, at.scope)
 	}
 	earlier := map[string][]*hcl.Block{} // by type
 	for _, b := range p.expand(content.Blocks, at.scope, noun) {
@@ -216,13 +221,17 @@ func (p *parser) shortForm(tree map[string]any, noun reflect.Type, attr *hcl.Att
 		return
 	}
 	text, ok := p.convert(value, reflect.TypeFor[string](), attr.Expr.Range()).(string)
-	switch {
-	case !ok:
-	case attr.Name == "distinct_property":
-		tree["LTarget"], tree["Operand"] = text, attr.Name
-	default:
-		tree["RTarget"], tree["Operand"] = text, attr.Name
+	if !ok {
+		return
 	}
+	target, means := "RTarget", "value"
+	if attr.Name == "distinct_property" {
+		target, means = "LTarget", "attribute"
+	}
+	if tree[target] != nil || tree["Operand"] != nil && tree["Operand"] != attr.Name {
+		p.warn(attr.NameRange, "%s says operator and %s: what else the block says of these does not count; remove it", attr.Name, means)
+	}
+	tree[target], tree["Operand"] = text, attr.Name
 }
 
 // block puts one block into the tree. earlier are those of its type that came before it.
@@ -324,6 +333,7 @@ func (p *parser) element(tree map[string]any, f cluster.Field, b place, path clu
 	p.ranges[where] = b.DefRange
 	if label != nil { // a completed job may not have the label any more
 		p.ranges[where.Field(label.HCL)], p.ranges[path.Index(b.Type, index)] = b.DefRange, b.DefRange
+		p.aliases[path.Index(b.Type, index)] = where
 	}
 	element := p.noun(b, inner, where)
 	if label != nil {

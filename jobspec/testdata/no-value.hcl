@@ -1,0 +1,3 @@
+job "math" {
+  priority = log(-1, 2)
+}
