@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -63,6 +64,8 @@ func (c *serviceCheck) service(at Path, s *Service, task *Task) {
 	c.check(!c.seen[key], at, "Service %s with port %s is defined twice in the group; give it another name", quote(s.Name), quote(s.PortLabel))
 	c.seen[key] = true
 	c.check(s.Address == "" || s.AddressMode == "auto", at.Field("address"), `Service address must only be set with address_mode "auto"`)
+	_, err := netip.ParseAddr(s.Address)
+	c.warn(s.Address != "" && err != nil && !strings.Contains(s.Address, "${"), at.Field("address"), "%s is no IP address: the service is listed, and its name is not resolved", quote(s.Address))
 	c.place(at, s, task)
 	c.port(at.Field("port"), s.PortLabel)
 	c.checkRestart(at.Field("check_restart"), s.CheckRestart, nil)
