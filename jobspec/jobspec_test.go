@@ -210,6 +210,19 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestUnreadValues checks that variables are not called missing whose file of values cannot be read.
+func TestUnreadValues(t *testing.T) {
+	for _, values := range []string{"x = [\n", "variable \"x\" {\n}\n", "x {\n}\n"} {
+		_, err := jobspec.Parse(jobspec.Config{
+			File:          jobspec.File{Name: "job.hcl", Text: []byte("variable \"x\" {\n}\njob \"a\" {\n}\n")},
+			VariableFiles: []jobspec.File{{Name: "values.hcl", Text: []byte(values)}},
+		})
+		if err == nil || !strings.Contains(err.Error(), "values.hcl:") || strings.Contains(err.Error(), "Unset") {
+			t.Errorf("%q: have %v", values, err)
+		}
+	}
+}
+
 // Bombs are small files that ask for a lot. They must fail at once, in words, with little memory.
 func TestBombs(t *testing.T) {
 	const doubled = `"${local.x}${local.x}${local.x}${local.x}${local.x}${local.x}${local.x}${local.x}"`

@@ -179,20 +179,30 @@ func (p *parser) assign(declared map[string]*variable) {
 }
 
 func (p *parser) assignFile(declared map[string]*variable, f File) {
+	unread := func() { // the variables may be in it: none is called missing
+		for _, v := range declared {
+			v.given = true
+		}
+	}
 	body := p.parse(f)
 	if body == nil {
+		unread()
 		return
 	}
 	if native, ok := body.(*hclsyntax.Body); ok {
 		for _, b := range native.Blocks {
 			if b.Type == "variable" {
 				p.problem(b.DefRange(), "Variable declaration in a variable file", `A variable is declared in the job file; here stands its value: name = value.`)
+				unread()
 				return
 			}
 		}
 	}
 	attributes, diags := body.JustAttributes()
 	p.diags = append(p.diags, diags...)
+	if diags.HasErrors() {
+		unread()
+	}
 	for _, attr := range inOrder(attributes) {
 		v := declared[attr.Name]
 		if v == nil {

@@ -117,18 +117,23 @@ func (p *parser) explain(diags hcl.Diagnostics, noun reflect.Type) hcl.Diagnosti
 		var name string
 		isBlock, _ := fmt.Sscanf(diag.Detail, "Blocks of type %q are not expected here.", &name)
 		isAttribute, _ := fmt.Sscanf(diag.Detail, "An argument named %q is not expected here.", &name)
-		if isBlock+isAttribute == 0 || strings.Contains(diag.Detail, "Did you mean") {
+		if isBlock+isAttribute == 0 || strings.Contains(diag.Detail, "Did you mean to define") {
 			continue
 		}
-		if homes := homes(name); len(homes) > 0 {
-			diag.Detail += fmt.Sprintf(" It belongs into %s.", strings.Join(homes, " or "))
+		found := homes(name, isBlock > 0)
+		if len(found) == 0 {
+			found = homes(name, isBlock == 0)
+		}
+		if len(found) > 0 { // it is no misspelling
+			detail, _, _ := strings.Cut(diag.Detail, " Did you mean")
+			diag.Detail = detail + fmt.Sprintf(" It belongs into %s.", strings.Join(found, " or "))
 		}
 	}
 	return diags
 }
 
-// homes lists the blocks that know a name, up to three.
-func homes(name string) []string {
+// homes lists the blocks that know a name as that of a block or of an argument, up to three.
+func homes(name string, isBlock bool) []string {
 	var found []string
 	seen := map[reflect.Type]bool{}
 	var visit func(noun reflect.Type, block string)
@@ -139,7 +144,8 @@ func homes(name string) []string {
 			if f.HCL == "" || f.Kind == cluster.FieldLabel {
 				continue
 			}
-			knows = knows || f.HCL == name
+			either := f.Kind == cluster.FieldAttribute && f.Type.Kind() == reflect.Map
+			knows = knows || f.HCL == name && (either || isBlock == (f.Kind != cluster.FieldAttribute))
 			if inner := f.Noun(); inner != nil && !seen[inner] {
 				visit(inner, f.HCL)
 			}

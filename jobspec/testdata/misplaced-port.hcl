@@ -1,0 +1,9 @@
+job "misplaced" {
+  port "http" {
+  }
+  group "main" {
+    network {
+      cpu = 100
+    }
+  }
+}
