@@ -290,14 +290,10 @@ func TestLatersAreFields(t *testing.T) {
 func TestManyAttempts(t *testing.T) {
 	for _, function := range []string{"constant", "exponential", "fibonacci"} {
 		policy := ReschedulePolicy{Attempts: math.MaxInt, Interval: math.MaxInt64, Delay: minRescheduleDelay, DelayFunction: function, MaxDelay: minRescheduleDelay}
-		start := time.Now()
 		for range 1000 {
 			if policy.fits() {
 				t.Fatalf("%s: %d attempts fit", function, policy.Attempts)
 			}
-		}
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("%s: took %s", function, took)
 		}
 		policy.MaxDelay = math.MaxInt64
 		if policy.Attempts = 30; !policy.fits() {
