@@ -89,6 +89,12 @@ func parseCron(text string) (*cronexpr.Expression, error) {
 	return cron, nil
 }
 
+// cronSurplus reports whether the expression says more than is read of it: 7 fields, or one word.
+func cronSurplus(text string) bool {
+	fields := strings.Fields(text)
+	return len(fields) > 7 || len(fields) > 1 && strings.HasPrefix(fields[0], "@")
+}
+
 // cronNames are the names that stand for numbers in cron expressions, by their first three letters.
 var cronNames = map[string]int{
 	"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,

@@ -33,6 +33,7 @@ func (v *validator) periodic() {
 func (v *validator) cron(at Path, spec string) {
 	_, err := parseCron(spec)
 	v.check(err == nil, at, "Invalid cron spec: %v", err)
+	v.warn(err == nil && cronSurplus(spec), at, "the cron spec %s is longer than its 7 fields, or one @word: what comes after has no effect", quote(spec))
 }
 
 // parameterized checks what launches of the job bring.

@@ -228,6 +228,20 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// What follows the last field of a cron expression is not read: it may be meant as something that it is not.
+func TestSurplusOfACronExpression(t *testing.T) {
+	for spec, odd := range map[string]bool{
+		"0 3 * * *": false, "0 0 3 * * * 2099": false, "@daily": false, " @daily ": false,
+		"0 0 3 * * * 2099 root": true, "@daily 03:00": true,
+	} {
+		j := decoded(t, `{"ID": "j", "Type": "batch", "Periodic": {"Specs": ["`+spec+`"]}, "TaskGroups": [{"Name": "g"}]}`)
+		have := j.Warnings().Lines()
+		if want := "periodic > crons: the cron spec \"" + spec + "\" is longer"; strings.HasPrefix(have, want) != odd || !odd && have != "" {
+			t.Errorf("%q: have %q", spec, have)
+		}
+	}
+}
+
 // What there is not yet is told by name: what the job must not run without apart from the rest, which is told once.
 func TestMissing(t *testing.T) {
 	j := decoded(t, `{"ID": "j", "Type": "sysbatch", "Region": "eu", "Multiregion": {"Regions": []}, "TaskGroups": [

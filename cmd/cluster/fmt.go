@@ -102,14 +102,26 @@ func (c *call) formatFile(path string) (differs bool, err error) {
 			_, err = c.out.w.Write(formatted)
 		}
 	case differs:
-		err = rewriteFile(path, formatted)
+		err = rewriteFile(path, text, formatted)
 	}
 	return differs, err
 }
 
-// rewriteFile replaces a file's text; its permissions stay. A link stays a link.
-func rewriteFile(path string, text []byte) error {
-	if err := os.WriteFile(path, text, 0o644); err != nil {
+// rewriteFile puts text in the place of a file's old one. Permissions, owner and links stay as they are, and the old text does if there is no
+// room for the new one.
+func rewriteFile(path string, old, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("format file: %w", err)
+	}
+	if _, err = f.WriteAt(text, 0); err == nil {
+		err = f.Truncate(int64(len(text)))
+	} else if _, back := f.WriteAt(old, 0); back == nil { // what it takes up is there
+		err = errors.Join(err, f.Truncate(int64(len(old))))
+	} else {
+		err = errors.Join(err, back)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("format file: %w", err)
 	}
 	return nil
