@@ -29,11 +29,12 @@ test: ## all that this machine can run; says what it skipped and why
 e2e: build bin/hello ## real binaries, real processes, real containers
 	CLUSTER_BIN=$(CURDIR)/bin/cluster HELLO_BIN=$(CURDIR)/bin/hello go test -count=1 -shuffle=on -timeout 20m -v ./e2e/... 2>&1 | awk -f .ci/summary.awk
 
-check: ## format, vet, staticcheck, laws, all platforms
+check: ## format, vet, staticcheck, laws, each benchmark once, all platforms
 	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -count=1 .
+	out=$$(go test -run '^$$' -bench . -benchtime 1x $$(go list ./... | grep -v /e2e) 2>&1) || { echo "$$out"; exit 1; }
 	$(MAKE) --no-print-directory cross
 
 cross: ## the command line builds everywhere; the agent is Linux's

@@ -14,7 +14,6 @@ func serveAll(b *testing.B, h http.Handler, method, target string, body []byte) 
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequest(method, target, bytes.NewReader(body))
-		r = r.WithContext(AsNode(r.Context(), nodeID))
 		recorder := httptest.NewRecorder()
 		h.ServeHTTP(recorder, r)
 		if recorder.Code != http.StatusOK {
