@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -89,7 +90,7 @@ func (p *parser) diagnostic(diag *hcl.Diagnostic) Diagnostic {
 		}
 		text += diag.Detail
 	}
-	one := Diagnostic{File: p.config.File.Name, Line: 1, Column: 1, Text: clip(text, 2000)}
+	one := Diagnostic{File: p.config.File.Name, Line: 1, Column: 1, Text: clip(p.withoutEnvironment(text), 2000)}
 	one.where = one.File
 	if diag.Subject != nil {
 		at := *diag.Subject
@@ -97,6 +98,36 @@ func (p *parser) diagnostic(diag *hcl.Diagnostic) Diagnostic {
 		one.Source = sourceLine(p.files[at.Filename], at.Start)
 	}
 	return one
+}
+
+// secretLength is how many bytes in a row of a value of the environment are hidden. Less would hide words that messages have anyway.
+const secretLength = 8
+
+// hide notes a value of the environment, source, which no message may show.
+func (p *parser) hide(value, source string) {
+	for _, text := range []string{value, strconv.Quote(value)} {
+		for i := range len(text) - secretLength + 1 {
+			p.hidden[text[i:i+secretLength]] = source
+		}
+	}
+}
+
+// withoutEnvironment is a message with names in the place of what it has of values of the environment, be it cut short or a part of them.
+func (p *parser) withoutEnvironment(text string) string {
+	var shown strings.Builder
+	i := 0
+	for ; i+secretLength <= len(text); i++ {
+		source, found := p.hidden[text[i:i+secretLength]]
+		if !found {
+			shown.WriteByte(text[i])
+			continue
+		}
+		for ; i+secretLength < len(text) && p.hidden[text[i+1:i+1+secretLength]] == source; i++ {
+		}
+		shown.WriteString("(" + source + ")")
+		i += secretLength - 1
+	}
+	return strings.ToValidUTF8(shown.String()+text[min(i, len(text)):], "…")
 }
 
 const (

@@ -70,6 +70,7 @@ func Parse(c Config) (*Result, error) {
 		ranges:  map[cluster.Path]hcl.Range{},
 		aliases: map[cluster.Path]cluster.Path{},
 		budget:  maxWork,
+		hidden:  map[string]string{},
 	}
 	job := p.file()
 	if p.diags.HasErrors() {
@@ -98,6 +99,7 @@ type parser struct {
 	shorthands []any                         // groups made of tasks that stand directly in the job
 	root       *hcl.EvalContext              // var, local and the functions
 	review     cluster.Review                // of the job
+	hidden     map[string]string             // pieces of values that no message may show → where the value is
 }
 
 var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{

@@ -381,3 +381,34 @@ func TestValuesOfTheEnvironmentAreNotShown(t *testing.T) {
 		}
 	}
 }
+
+// Nor does what a function or the job's rules say of it, whole or cut short.
+func TestValuesOfTheEnvironmentAreNotShownByWhatUsesThem(t *testing.T) {
+	long := "hunter2hunter2" + strings.Repeat("x", 3000)
+	for body, value := range map[string]string{
+		`count = parseint(var.a, 10)`:                      "hunter2hunter2",
+		`count = var.a`:                                    "hunter2hunter2",
+		`count = tonumber("${var.a}")`:                     "hunter2hunter2",
+		`shutdown_delay = var.a`:                           "hunter2hunter2",
+		`count = length(jsondecode(var.a))`:                "hunter2\"hunter2",
+		`count = timeadd(var.a, "1h")`:                     long,
+		`constraint { operator = var.a }`:                  long,
+		`count = parseint(jsondecode(var.a).token[0], 10)`: `{"token": ["hunter2hunter2"]}`,
+		`count = parseint(regex("h.*", var.a), 10)`:        "hunter2hunter2\n",
+	} {
+		_, err := jobspec.Parse(jobspec.Config{
+			File:    jobspec.File{Name: "f", Text: []byte("variable \"a\" {}\njob \"x\" {\n group \"g\" {\n" + body + "\ntask \"t\" {\ndriver = \"docker\"\n}\n}\n}\n")},
+			Environ: []string{"CLUSTER_VAR_a=" + value},
+		})
+		if err == nil || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	_, err := jobspec.Parse(jobspec.Config{
+		File:    jobspec.File{Name: "f", Text: []byte("variable \"a\" {\ntype = map(string)\n}\njob \"x\" {\npriority = parseint(var.a.b, 10)\n}\n")},
+		Environ: []string{`CLUSTER_VAR_a={b = "hunter2hunter2"}`},
+	})
+	if err == nil || strings.Contains(err.Error(), "hunter") || !strings.Contains(err.Error(), "(the environment variable CLUSTER_VAR_a)") {
+		t.Errorf("of a map: %v", err)
+	}
+}

@@ -157,7 +157,9 @@ func (p *parser) assign(declared map[string]*variable) {
 		for _, entry := range p.config.Environ {
 			name, text, _ := strings.Cut(entry, "=")
 			if name, ours := strings.CutPrefix(name, prefix); ours && declared[name] != nil {
-				p.assignText(declared[name], text, environment+prefix+name)
+				source := environment + prefix + name
+				p.hide(text, source)
+				p.assignText(declared[name], text, source)
 			}
 		}
 	}
