@@ -38,7 +38,7 @@ func (p *program) jobRun(name string) *cli.Command {
 		name: name, short: "submit a job, and follow until it is healthy, complete or failed", args: "FILE|URL|-", min: 1, max: 1,
 		long: "A service job is followed until its deployment is successful, a batch job until it is complete, a system job\n" +
 			"until it runs everywhere. Status: 0 done, 1 error, 2 not placed or failed; 130 when interrupted: the job goes on.",
-		example: "cluster job run web.hcl\ncluster job run -var count=3 -detach web.hcl\ncluster job run -check-index 42 web.hcl",
+		example: "cluster job run web.hcl\ncluster job run -var count=3 -detach web.hcl\ncluster job run -check-index 42 web.hcl\ncluster job run -var-file - web.hcl < secrets.hcl",
 		flags: append(jobFileFlags(), detachFlag(), verboseFlag(),
 			&cli.StringFlag{Name: "check-index", Usage: "only if the job's modify index is still `N`; 0: only if there is no such job"},
 			&cli.BoolFlag{Name: "output", Usage: "print the job as JSON and submit nothing"},

@@ -14,7 +14,7 @@ func (p *program) jobStop(name string) *cli.Command {
 		name: name, short: "end jobs, and follow until all their allocations have ended", args: "ID…", min: 1, max: -1,
 		long: "By the beginning of an ID it asks first; without a terminal it wants the whole ID, or -yes. Interrupting it ends the following, not\n" +
 			"the stopping. `cluster job start` begins a stopped job again.",
-		example: "cluster job stop web\ncluster job stop web worker\ncluster job stop -purge web",
+		example: "cluster job stop web\ncluster job stop web worker\ncluster job stop -yes we\ncluster job stop -purge web",
 		flags: []cli.Flag{detachFlag(), verboseFlag(),
 			&cli.BoolFlag{Name: "purge", Usage: "forget the job and its history; the ID must be written out"},
 			&cli.BoolFlag{Name: "yes", Usage: "ask nothing, and stop or purge also by the beginning of an ID"},
